@@ -1,0 +1,3 @@
+"""dcc: a Deep Compression compiler on Apache TVM."""
+
+from __future__ import annotations

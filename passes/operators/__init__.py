@@ -1,0 +1,1 @@
+"""Relax operators of dcc (``relax.dcc.*``): type inference, legalisation and a numpy oracle each."""

@@ -1,0 +1,1 @@
+"""Kernels and default schedules for CPUs."""
