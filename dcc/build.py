@@ -1,0 +1,114 @@
+"""From a Relax module with its kernels to the shared library on disk.
+
+The passes are those of TVM's own pipeline for processors (``tvm.relax.backend.cpu_generic``) without ``FoldConstant``,
+which would turn the lookup of a codebook back into a dense constant.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from dcc.codegen.section import WeightSection
+from dcc.errors import CompileError, OutputError
+from dcc.schedules.cpu.default import apply_default_schedules
+from dcc.targets.target import Target
+from dcc.targets.toolchain import find_compiler
+
+
+def lower(module: tvm.IRModule, target: Target) -> tvm.IRModule:
+    """Legalise what operators are left, fuse, schedule and lower to calls of the virtual machine."""
+    transform = relax.transform
+    before = [
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+        transform.DeadCodeElimination(),
+    ]
+    after = [
+        transform.RewriteDataflowReshape(),
+        transform.ToNonDataflow(),
+        transform.RemovePurityChecking(),
+        transform.CallTIRRewrite(),
+        transform.StaticPlanBlockMemory(),
+        transform.LowerAllocTensor(),
+        transform.KillAfterLastUse(),
+        transform.LowerRuntimeBuiltin(),
+        transform.ComputePrimValue(),
+        transform.VMShapeLower(),
+        transform.AttachGlobalSymbol(),
+    ]
+    with target.tvm_target():
+        module = tvm.transform.Sequential(before)(module)
+        module = apply_default_schedules(module, target)
+        return tvm.transform.Sequential(after)(module)
+
+
+def lower_and_build(
+    module: tvm.IRModule,
+    target: Target,
+    section: WeightSection,
+    metadata: dict[str, Any],
+    output: str | Path,
+) -> None:
+    """Lower ``module``, generate its code, link it with its weights and write the shared library.
+
+    Parameters
+    ----------
+    module : tvm.IRModule
+        Relax functions ``main`` (and ``decode`` if ``metadata["decode"]``); kernels marked ``tirx.is_scheduled`` are
+        left as they are.
+    section : WeightSection
+        What ``dcc_weights()`` and ``dcc_decoded()`` point to.
+    metadata : dict
+        See :mod:`dcc.codegen.module_file`.
+    output : path
+        Replaced in one step when all is done: processes that run the old module go on with it.
+
+    Raises
+    ------
+    CompileError
+        Code generation or linking failed.
+    TargetError
+        There is no C++ compiler.
+    OutputError
+        The file cannot be written.
+    """
+    compiler = find_compiler()
+    executable = relax.build(lower(module, target), target.tvm_target(), relax_pipeline=None)
+    with tempfile.TemporaryDirectory(prefix="dcc-") as name:
+        folder = Path(name)
+        text = json.dumps(metadata, ensure_ascii=False).encode()
+        weights = section.assemble(text, target, folder)
+        library = folder / "module.so"
+        try:
+            executable.export_library(
+                str(library),
+                addons=[str(weights)],
+                cc=compiler,
+                workspace_dir=str(folder),
+                options=["-Wl,-s"],
+            )
+        except RuntimeError as error:
+            raise CompileError(
+                f"linking '{output}' failed: {str(error).strip()[-2000:]}"
+            ) from error
+        _replace(library, Path(output))
+
+
+def _replace(source: Path, output: Path) -> None:
+    """Copy to the output's folder, then rename: the file is the old one or the new one at any time."""
+    temporary = output.with_name(f".{output.name}.partial")
+    try:
+        temporary.write_bytes(source.read_bytes())
+        temporary.chmod(0o755)
+        temporary.replace(output)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write '{output}': {error}") from None

@@ -1,0 +1,55 @@
+"""TVM's runtime library without TVM's compiler: found on disk and loaded, ``tvm`` is never imported."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.metadata
+import importlib.util
+import platform
+from pathlib import Path
+
+from dcc.errors import TargetError
+
+_INSTALL = "install it with 'pip install apache-tvm==0.27.0.post1'"
+
+
+@functools.cache
+def tvm_version() -> str:
+    """Version of the installed TVM, as the package's metadata has it.
+
+    Raises
+    ------
+    TargetError
+        TVM is not installed.
+    """
+    try:
+        return importlib.metadata.version("apache-tvm")
+    except importlib.metadata.PackageNotFoundError:
+        raise TargetError(f"the package apache-tvm is not installed: {_INSTALL}") from None
+
+
+@functools.cache
+def load_runtime_library() -> None:
+    """Load ``libtvm_runtime``, so that ``tvm_ffi`` can load modules and run the virtual machine.
+
+    Raises
+    ------
+    TargetError
+        The library is missing or cannot be loaded.
+    """
+    import tvm_ffi  # noqa: F401  (its library must be in the process first: the runtime links to it)
+
+    suffix = {"Darwin": "dylib", "Windows": "dll"}.get(platform.system(), "so")
+    found = importlib.util.find_spec("tvm")
+    folders = list(found.submodule_search_locations or ()) if found else []
+    for folder in folders:
+        for path in sorted(Path(folder).glob(f"lib*/libtvm_runtime.{suffix}")):
+            try:
+                ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+            except OSError as error:
+                raise TargetError(
+                    f"TVM's runtime library '{path}' cannot be loaded: {error}"
+                ) from None
+            return
+    raise TargetError(f"TVM's runtime library (libtvm_runtime.{suffix}) was not found: {_INSTALL}")

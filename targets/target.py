@@ -1,0 +1,104 @@
+"""What a device is, as plain data: the TVM target, its vector unit, its memories and what an access costs.
+
+Schedules and cost models choose by these attributes, never by the name of a target or a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tvm
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Sizes of the data caches in bytes, as one core sees them (``last_level`` is shared)."""
+
+    level1: int = 32 * 1024
+    level2: int = 512 * 1024
+    last_level: int = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class EnergyTable:
+    """Energy of one 32-bit operation or access in picojoules (Horowitz, 45 nm; EIE, Table I)."""
+
+    integer_add: float = 0.1
+    float_add: float = 0.9
+    integer_multiply: float = 3.1
+    float_multiply: float = 3.7
+    sram_word: float = 5.0
+    dram_word: float = 640.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """One device to compile for.
+
+    Attributes
+    ----------
+    name : str
+        The name the user gives: ``host``, ``x86-64-v3``, ...
+    description : str
+        One line for ``dcc targets``.
+    options : mapping
+        Argument of ``tvm.target.Target`` (``kind``, ``mtriple``, ``mcpu``, ``mattr``).
+    features : frozenset of str
+        Features of the instruction set by LLVM's names; the device must have all that are ``required``.
+    vector_floats : int
+        Width of a vector register in float32 elements.
+    cores : int
+        Threads that work at a time.
+    """
+
+    name: str
+    description: str
+    options: Mapping[str, Any]
+    features: frozenset[str]
+    vector_floats: int
+    cores: int
+    caches: Caches = field(default_factory=Caches)
+    energy: EnergyTable = field(default_factory=EnergyTable)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    @property
+    def required_features(self) -> tuple[str, ...]:
+        """Features that a machine must have to run code of this target, sorted, by LLVM's names.
+
+        Only those that :func:`dcc.targets.processor.cpu_features` can see: tuning hints of LLVM are none.
+        """
+        from dcc.targets.processor import CHECKABLE_FEATURES
+
+        return tuple(sorted(self.features & CHECKABLE_FEATURES))
+
+    def tvm_target(self) -> tvm.target.Target:
+        """The same as an object of TVM (needs the compiler)."""
+        import tvm
+
+        return tvm.target.Target(dict(self.options))
+
+    def describe(self) -> dict[str, Any]:
+        """What a module's metadata says about its target; the runtime checks ``features``."""
+        return {
+            "name": self.name,
+            **{
+                key: self.options[key]
+                for key in ("mtriple", "mcpu", "mattr")
+                if key in self.options
+            },
+            "features": list(self.required_features),
+            "vector_floats": self.vector_floats,
+        }
+
+
+def vector_floats(features: frozenset[str]) -> int:
+    """Width in float32 elements of the widest vector register that ``features`` give."""
+    if "avx512f" in features:
+        return 16
+    return 8 if "avx2" in features else 4
