@@ -7,9 +7,11 @@ so a module keeps its input tensors. Its outputs are copies that belong to the c
 from __future__ import annotations
 
 import statistics
+import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,16 +139,34 @@ def load(path: str | Path) -> Module:
     load_runtime_library()
     import tvm_ffi
 
-    absolute = Path(
-        path
-    ).resolve()  # a bare file name would be looked for on the system's library path
     try:
-        library = tvm_ffi.load_module(absolute, keep_module_alive=False)
+        with _alias(Path(path).resolve()) as name:
+            library = tvm_ffi.load_module(name, keep_module_alive=False)
     except RuntimeError as error:
-        raise ModuleError(
-            f"'{path}' cannot be loaded ({str(error).strip()}): compile it again"
-        ) from None
+        reason = str(error).strip()
+        raise ModuleError(f"'{path}' cannot be loaded ({reason}): compile it again") from None
     return Module(library, module_file.metadata)
+
+
+@contextmanager
+def _alias(path: Path) -> Iterator[Path]:
+    """Give the file a name that was never loaded before.
+
+    The system's loader knows a library by the name it was opened with and looks no further: a file
+    that was replaced while this process had it loaded would give the old code again.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="dcc-load-")
+    except OSError:  # no place for temporary files: at worst the fault above
+        yield path
+        return
+    with folder as name:
+        alias = Path(name) / path.name
+        try:
+            alias.symlink_to(path)
+        except OSError:
+            alias = path
+        yield alias
 
 
 def _check(module_file: ModuleFile, path: str | Path) -> None:
