@@ -1,0 +1,152 @@
+"""Reads inputs and labelled data: ``.npz`` files and folders of IDX files (as MNIST has them)."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dcc.errors import InputError
+from dcc.tensor_spec import TensorSpec
+
+# IDX: two zero bytes, a type, the number of dimensions, then each dimension (big-endian).
+_IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_IDX_IMAGE_SCALE = 256.0
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Samples and their classes.
+
+    Attributes
+    ----------
+    samples
+        Shape [number of samples, ...].
+    labels
+        Shape [number of samples], the index of the class.
+    """
+
+    samples: np.ndarray
+    labels: np.ndarray
+
+    def batches(self, spec: TensorSpec) -> list[np.ndarray]:
+        """Cut the samples into arrays of the shape and dtype of the input ``spec``; the last is filled with zeros.
+
+        Raises
+        ------
+        InputError
+            A sample has not as many elements as the input has behind its first dimension.
+        """
+        batch, *rest = spec.shape
+        size = math.prod(rest)
+        found = math.prod(self.samples.shape[1:])
+        if found != size:
+            raise InputError(
+                f"each sample of the data has {found} elements {list(self.samples.shape[1:])}, "
+                f"the input '{spec.name}' takes {size} {list(rest)}"
+            )
+        flat = self.samples.reshape(len(self.samples), size).astype(spec.dtype)
+        flat = np.pad(flat, ((0, -len(flat) % batch), (0, 0)))
+        return list(flat.reshape(-1, *spec.shape))
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an ``.npz`` file by name; nothing in it is ever unpickled.
+
+    Raises
+    ------
+    InputError
+        The file is missing, no ``.npz`` file, or damaged.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"there is no file '{path}'; expected an .npz file (numpy.savez)")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"'{path}' holds one bare array; expected an .npz file")
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"'{path}' is not an .npz file that can be read: {error}") from None
+
+
+def read_labelled(path: str | Path, scale: float | None = None) -> LabelledData:
+    """Read samples with labels.
+
+    Parameters
+    ----------
+    path
+        An ``.npz`` file with ``x`` and ``y``, or a folder with one pair of IDX files of images and
+        labels, compressed by gzip or not. Of a training and a test pair (``t10k``), the test pair is read.
+    scale
+        Divide the samples by this number. Default: 1 for ``.npz``, 256 for IDX images, which are bytes.
+
+    Raises
+    ------
+    InputError
+        Something is missing or does not fit together.
+    """
+    if Path(path).is_dir():
+        samples, labels = _read_idx_folder(Path(path))
+        default = _IDX_IMAGE_SCALE
+    else:
+        arrays = read_arrays(path)
+        if not {"x", "y"} <= set(arrays):
+            raise InputError(
+                f"'{path}' holds the arrays {', '.join(sorted(arrays)) or 'none'}; "
+                "expected x (samples) and y (labels)"
+            )
+        samples, labels, default = arrays["x"], arrays["y"], 1.0
+    if samples.ndim < 2 or labels.shape != (len(samples),) or not len(labels):
+        raise InputError(
+            f"'{path}': expected samples [N, ...] and labels [N], "
+            f"got shapes {list(samples.shape)} and {list(labels.shape)}"
+        )
+    divisor = default if scale is None else scale
+    if not divisor:
+        raise InputError("--scale must not be 0: the samples are divided by it")
+    if divisor != 1.0:
+        samples = (samples / divisor).astype(np.float32)
+    return LabelledData(samples, labels)
+
+
+def _read_idx_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    images = _one_file(folder, "images")
+    labels = _one_file(folder, "labels")
+    return _read_idx(images), _read_idx(labels)
+
+
+def _one_file(folder: Path, part: str) -> Path:
+    found = sorted(file for file in folder.iterdir() if part in file.name and "idx" in file.name)
+    if len(found) > 1:
+        found = [file for file in found if file.name.startswith(("t10k", "test"))]
+    if len(found) != 1:
+        raise InputError(
+            f"folder '{folder}': expected one IDX file of {part} (t10k-{part}-idx... or the only one), "
+            f"found {', '.join(file.name for file in found) or 'none'}"
+        )
+    return found[0]
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"'{path}' cannot be read: {error}") from None
+    header = 4 + 4 * data[3] if len(data) >= 4 else 4
+    if len(data) < header or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES:
+        raise InputError(f"'{path}' is not an IDX file: its header is wrong")
+    shape = struct.unpack_from(f">{data[3]}I", data, 4)
+    dtype = np.dtype(_IDX_TYPES[data[2]])
+    expected = header + math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        raise InputError(f"'{path}' has {len(data)} bytes, its header says {expected}: truncated?")
+    array = np.frombuffer(data, dtype, offset=header).reshape(shape)
+    return array.astype(dtype.newbyteorder("="))
