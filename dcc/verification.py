@@ -1,0 +1,205 @@
+"""Compares a compiled module with ONNX Runtime: errors, signal-to-noise ratio, accuracy.
+
+What decides depends on the reference. Against what the module was compiled from (a ``.dcz`` file, or an
+ONNX file that the recipe did not change) the largest error must stay within the tolerance. Against an ONNX
+file that the recipe changed, errors are wanted: the loss of accuracy decides if a limit is given, and
+otherwise the numbers are only reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dcc.datasets import LabelledData, read_labelled
+from dcc.differences import OutputDifference
+from dcc.errors import InputError
+from dcc.progress import track
+from dcc.random_inputs import Range, random_inputs
+from dcc.reference import ReferenceModel
+from dcc.runtime import Module, load
+
+Criterion = Literal["tolerance", "accuracy", "report"]
+RANDOM_DRAWS = 3
+
+
+@dataclass
+class Verification:
+    """What the comparison found.
+
+    Attributes
+    ----------
+    holds
+        Whether the module is as good as was asked for.
+    criterion
+        What decided: the tolerance, the loss of accuracy, or nothing ("report").
+    reason
+        One line for the user.
+    runs
+        How many times both were run.
+    accuracy, reference_accuracy
+        In percent, if there were labelled data.
+    """
+
+    outputs: list[OutputDifference]
+    criterion: Criterion
+    holds: bool
+    reason: str
+    runs: int
+    accuracy: float | None = None
+    reference_accuracy: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for ``--json``."""
+        fields = ("holds", "criterion", "reason", "runs", "accuracy", "reference_accuracy")
+        return {
+            **{name: getattr(self, name) for name in fields},
+            "outputs": [output.to_json() for output in self.outputs],
+        }
+
+
+def verify(
+    module: str | Path | Module,
+    reference: str | Path,
+    *,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    data: str | Path | None = None,
+    scale: float | None = None,
+    tolerance: float = 1e-5,
+    max_drop: float | None = None,
+    ranges: Mapping[str, Range] | None = None,
+    seed: int = 0,
+) -> Verification:
+    """Run a module and ONNX Runtime on the same inputs and compare.
+
+    Parameters
+    ----------
+    module
+        A compiled module or its path.
+    reference
+        An ONNX file or a ``.dcz`` file.
+    inputs
+        Arrays by input name; random ones are drawn otherwise (see :mod:`dcc.random_inputs`).
+    data, scale
+        Labelled data (see :func:`dcc.datasets.read_labelled`), to compare accuracy as well.
+    tolerance
+        Largest error over largest magnitude that is allowed.
+    max_drop
+        Percentage points of accuracy that may be lost; needs ``data`` and then decides alone.
+
+    Raises
+    ------
+    InputError
+        Inputs or data do not fit the model, or ``max_drop`` is given without data.
+    ModuleError, ModelError, ContainerError
+        A file cannot be read, or the two are not the same model.
+    DccError
+        ONNX Runtime is not installed.
+    """
+    if max_drop is not None and data is None:
+        raise InputError("--max-drop compares accuracies and needs labelled data: give --data")
+    ours = module if isinstance(module, Module) else load(module)
+    theirs = ReferenceModel(reference)
+    theirs.check_interface(ours.inputs, ours.outputs)
+    comparison = _Comparison(ours, theirs)
+    if data is not None:
+        comparison.run_labelled(read_labelled(data, scale))
+    if data is None or inputs is not None:
+        draws = [inputs] if inputs is not None else _draws(ours, ranges, seed)
+        for values in draws:
+            comparison.run(values)
+    changed = Path(reference).suffix != ".dcz" and recipe_changed_weights(ours.metadata)
+    return comparison.judge(changed, tolerance, max_drop)
+
+
+def recipe_changed_weights(metadata: Mapping[str, Any]) -> bool:
+    """Whether the weights of a module differ from those of the ONNX file it came from."""
+    source = metadata.get("source", {})
+    if "lossless" in source:
+        return not source["lossless"]
+    return source.get("recipe") not in (None, "lossless", "dense")
+
+
+def _draws(
+    module: Module, ranges: Mapping[str, Range] | None, seed: int
+) -> Iterable[Mapping[str, np.ndarray]]:
+    return [random_inputs(module.inputs, seed + draw, ranges) for draw in range(RANDOM_DRAWS)]
+
+
+@dataclass
+class _Comparison:
+    module: Module
+    reference: ReferenceModel
+    differences: list[OutputDifference] = field(default_factory=list)
+    runs: int = 0
+    right: tuple[int, int] | None = None
+    samples: int = 0
+
+    def __post_init__(self) -> None:
+        self.differences = [OutputDifference(spec.name) for spec in self.module.outputs]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Run both once; the first output of each."""
+        ours, theirs = self.module(inputs), self.reference(inputs)
+        for difference, actual, expected in zip(self.differences, ours, theirs, strict=True):
+            difference.add(actual, expected)
+        self.runs += 1
+        return ours[0], theirs[0]
+
+    def run_labelled(self, data: LabelledData) -> None:
+        """Run both on all data and count right answers: the largest value of the first output."""
+        if len(self.module.inputs) != 1:
+            names = ", ".join(spec.name for spec in self.module.inputs)
+            raise InputError(f"--data needs a model with one input, this one has {names}")
+        spec = self.module.inputs[0]
+        if not spec.shape:
+            raise InputError(
+                f"--data needs an input with a batch dimension, '{spec.name}' has none"
+            )
+        batches = data.batches(spec)
+        answers: list[tuple[np.ndarray, np.ndarray]] = []
+        for batch in track("verifying", batches):
+            outputs = self.run({spec.name: batch})
+            answers.append(
+                (_classes(outputs[0], spec.shape[0]), _classes(outputs[1], spec.shape[0]))
+            )
+        self.samples = len(data.labels)
+        ours, theirs = (np.concatenate(side)[: self.samples] for side in zip(*answers, strict=True))
+        self.right = int((ours == data.labels).sum()), int((theirs == data.labels).sum())
+
+    def judge(self, changed: bool, tolerance: float, max_drop: float | None) -> Verification:
+        criterion: Criterion = "report" if changed else "tolerance"
+        worst = max((output.relative_error for output in self.differences), default=0.0)
+        accuracies = (
+            [100 * count / self.samples for count in self.right] if self.right else [None] * 2
+        )
+        if max_drop is not None and accuracies[0] is not None and accuracies[1] is not None:
+            criterion = "accuracy"
+            drop = accuracies[1] - accuracies[0]
+            holds = drop <= max_drop + 1e-9
+            reason = f"accuracy drops by {drop:.2f} points, allowed are {max_drop:g}"
+        elif criterion == "tolerance":
+            holds = worst <= tolerance
+            reason = (
+                f"largest error over largest magnitude is {worst:.1e}, allowed is {tolerance:g}"
+            )
+        else:
+            holds = math.isfinite(worst)
+            reason = (
+                "the recipe changed the weights, so errors are expected (--max-drop sets a limit)"
+                if holds
+                else "an output is not a finite number where the reference has one"
+            )
+        return Verification(self.differences, criterion, holds, reason, self.runs, *accuracies)
+
+
+def _classes(output: np.ndarray, batch: int) -> np.ndarray:
+    """Index of the largest value for each sample of the batch."""
+    if output.size % batch:
+        raise InputError(f"--data: an output of shape {list(output.shape)} has no value per sample")
+    return output.reshape(batch, -1).argmax(1)
