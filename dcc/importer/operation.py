@@ -48,7 +48,7 @@ class Operation:
         value = self.values[index] if index < len(self.values) else None
         if value is None:
             raise self.error(f"input {index} is missing")
-        return relax.const(value) if isinstance(value, np.ndarray) else value
+        return constant(value) if isinstance(value, np.ndarray) else value
 
     def known(self, index: int) -> np.ndarray | None:
         """Value of input ``index`` if it does not depend on the model's inputs, else None."""
@@ -125,6 +125,11 @@ class Operation:
     def error(self, reason: str) -> ModelError:
         """An error that names this node."""
         return ModelError(f"{self.node.label}: {reason}")
+
+
+def constant(value: np.ndarray) -> relax.Expr:
+    """A Relax constant of the array's own element type (``relax.const`` alone makes int64 an int32)."""
+    return relax.const(value, str(value.dtype))
 
 
 def static_shape(expression: relax.Expr) -> tuple[int, ...]:

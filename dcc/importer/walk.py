@@ -12,7 +12,7 @@ from dcc.errors import ModelError
 from dcc.importer import folding, upstream
 from dcc.importer.converters import find_converter
 from dcc.importer.graph import Graph, Node
-from dcc.importer.operation import Operation, Value, element_type, static_shape
+from dcc.importer.operation import Operation, Value, constant, element_type, static_shape
 
 FOLDED_ELEMENTS = 4096
 """A small parameter that is no weight is folded into what is computed from it alone, up to this size."""
@@ -169,4 +169,4 @@ class Walk:
 
 def as_expression(value: Value) -> relax.Expr:
     """A value as a Relax expression."""
-    return relax.const(value) if isinstance(value, np.ndarray) else value
+    return constant(value) if isinstance(value, np.ndarray) else value

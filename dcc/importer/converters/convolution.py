@@ -6,7 +6,7 @@ from tvm import relax
 
 from dcc.importer.converters.registry import converter
 from dcc.importer.converters.windows import explicit_padding, window_attribute
-from dcc.importer.operation import Operation
+from dcc.importer.operation import Operation, constant
 
 _LAYOUTS = {3: ("NCW", "OIW"), 4: ("NCHW", "OIHW"), 5: ("NCDHW", "OIDHW")}
 
@@ -42,5 +42,5 @@ def convolution(operation: Operation) -> relax.Expr:
     if bias is None or isinstance(operation.values[2], relax.Var):
         channels = operation.emit(relax.op.reshape(operation.tensor(2), shape))
     else:
-        channels = relax.const(bias.reshape(shape))
+        channels = constant(bias.reshape(shape))
     return relax.op.add(result, channels)

@@ -6,7 +6,7 @@ import numpy as np
 from tvm import relax
 
 from dcc.importer.converters.registry import converter
-from dcc.importer.operation import Operation
+from dcc.importer.operation import Operation, constant
 
 
 @converter("MatMul")
@@ -45,7 +45,7 @@ def gather(operation: Operation) -> relax.Expr:
         indices = np.where(indices < 0, indices + size, indices).astype(np.int64)
         if indices.size and not (0 <= indices.min() and indices.max() < size):
             raise operation.error(f"an index is outside axis {axis} of size {size}")
-        positions = relax.const(indices)
+        positions = constant(indices)
     else:
         given = operation.tensor(1)
         zero, extent = operation.scalar(0, 1), operation.scalar(size, 1)

@@ -8,7 +8,7 @@ import numpy as np
 from tvm import relax
 
 from dcc.importer.converters.registry import converter
-from dcc.importer.operation import Operation
+from dcc.importer.operation import Operation, constant
 
 
 @converter("Identity", "Dropout")
@@ -18,7 +18,7 @@ def identity(operation: Operation) -> list[relax.Expr]:
     if len(operation.node.outputs) > 1:
         if operation.has(2) and np.any(operation.constant(2, "training_mode")):
             raise operation.error("training_mode is not supported; export the model for inference")
-        result.append(relax.const(np.ones(operation.shape(), bool)))
+        result.append(constant(np.ones(operation.shape(), bool)))
     return result
 
 
@@ -140,7 +140,7 @@ def slice_(operation: Operation) -> relax.Expr:
             stop = chosen[-1] + 1
             result = relax.op.strided_slice(result, [axis], [chosen[0]], [stop], [step])
         else:
-            result = relax.op.take(result, relax.const(np.array(chosen)), axis=axis, mode="clip")
+            result = relax.op.take(result, constant(np.array(chosen)), axis=axis, mode="clip")
         result = operation.emit(result)
     return result
 

@@ -10,7 +10,7 @@ import numpy as np
 from tvm import relax
 
 from dcc.importer.converters.registry import converter
-from dcc.importer.operation import Operation
+from dcc.importer.operation import Operation, constant
 from dcc.passes.operators import gru, lstm
 
 _ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
@@ -107,7 +107,7 @@ class _Recurrence:
         projected = emit(relax.op.matmul(data, weight))
         input_bias, recurrence_bias = self._biases(index)
         if input_bias is not None:
-            projected = emit(relax.op.add(projected, relax.const(input_bias)))
+            projected = emit(relax.op.add(projected, constant(input_bias)))
         states = [self._initial(5 + state, index) for state in range(self.states)]
         reverse = self.reverse[index]
         if self.gates == 4:
@@ -117,7 +117,7 @@ class _Recurrence:
             result = gru(
                 projected,
                 recurrence,
-                relax.const(recurrence_bias),
+                constant(recurrence_bias),
                 *states,
                 reverse=reverse,
                 linear_before_reset=self.operation.attribute("linear_before_reset", 0),
@@ -136,7 +136,7 @@ class _Recurrence:
     def _initial(self, position: int, index: int) -> relax.Expr:
         if self.operation.has(position):
             return self._float32(self._part(position, index, 1 if self.batch_first else 0))
-        return relax.const(np.zeros((self.batch, self.hidden), np.float32))
+        return constant(np.zeros((self.batch, self.hidden), np.float32))
 
     def _biases(self, index: int) -> tuple[np.ndarray | None, np.ndarray]:
         """What is added to the projection, and what the recurrence adds itself (GRU only)."""
