@@ -27,8 +27,8 @@ class ByteReader:
         """Return the next ``count`` bytes; :class:`EncodingError` if there are fewer."""
         if not 0 <= count <= self.remaining:
             raise EncodingError(
-                f"{self._where}: {count} bytes expected at byte {self._position}, {self.remaining} left; "
-                "the data are damaged or cut short"
+                f"{self._where}: {count} bytes expected at byte {self._position}, "
+                f"{self.remaining} left; the data are damaged or cut short"
             )
         start = self._position
         self._position += count

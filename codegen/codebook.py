@@ -80,7 +80,7 @@ def kmeans(
 
 
 def assign(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Index (``uint8``) of the nearest of the ascending ``centroids``; the upper one where two are as near."""
+    """Index (``uint8``) of the nearest of the ascending ``centroids``, of two as near the upper."""
     flat = values.reshape(-1)
     borders = _borders(centroids.astype(np.float64))
     assignment = np.empty(len(flat), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Reading the bytes of one tensor: the inverse of :mod:`dcc.codegen.serialization`, for untrusted data.
+"""One tensor from untrusted bytes: the inverse of :mod:`dcc.codegen.serialization`.
 
 Each length is checked against the bytes at hand and the declared shape, and the declared shape
 against the caller's limit, before anything of that size is made.
@@ -159,7 +159,8 @@ class _TensorReader:
         symbols, table_size = read_stream(self._reader, count, alphabet, coded)
         if int(symbols.max()) >= alphabet:
             raise EncodingError(
-                f"encoded tensor: symbol {int(symbols.max())}, expected less than {alphabet}; the data are damaged"
+                f"encoded tensor: symbol {int(symbols.max())}, expected less than {alphabet}; "
+                "the data are damaged"
             )
         return symbols, self._reader.position - start - table_size
 

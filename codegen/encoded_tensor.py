@@ -93,8 +93,8 @@ class EncodedTensor:
         if mask is not None:
             if mask.shape != codes.shape or int(bits_of(codebook)[0]) != 0:
                 raise EncodingError(
-                    f"codes of shape {list(codes.shape)} behind a mask of shape {list(mask.shape)}: expected equal "
-                    "shapes and a codebook that starts with 0.0"
+                    f"codes of shape {list(codes.shape)} behind a mask of shape {list(mask.shape)}: "
+                    "expected equal shapes and a codebook that starts with 0.0"
                 )
             codes = codes * mask.astype(np.uint8)
             mask = codes != 0
@@ -133,7 +133,7 @@ class EncodedTensor:
 
     @property
     def density(self) -> float:
-        """Share of weights that are kept, or not zero where there is no mask; 1 for an empty tensor."""
+        """Share of weights that are not zero; 1 for an empty tensor."""
         if not self.size:
             return 1.0
         kept = self.mask if self.mask is not None else self.decode() != 0
@@ -184,5 +184,6 @@ class EncodedTensor:
 def _check_float(dtype: np.dtype) -> None:
     if dtype.name not in FLOAT_NAMES:
         raise EncodingError(
-            f"tensor of type {dtype.name}: masks and codebooks need {', '.join(sorted(FLOAT_NAMES))}"
+            f"tensor of type {dtype.name}: masks and codebooks need one of "
+            f"{', '.join(sorted(FLOAT_NAMES))}"
         )

@@ -120,14 +120,10 @@ def decode_table(lengths: np.ndarray, max_length: int | None = None) -> np.ndarr
 
 
 def check_lengths(lengths: np.ndarray) -> None:
-    """Raise :class:`EncodingError` unless the lengths are a complete code or one symbol of length 1."""
+    """Raise :class:`EncodingError` unless this is a complete code, or one symbol of length 1."""
     used = lengths[lengths > 0].astype(np.int64)
-    complete = (
-        len(used) > 0 and int((1 << (24 - used)).sum()) == 1 << 24
-        if used.max(initial=0) <= 24
-        else False
-    )
-    if not complete and not (len(used) == 1 and used[0] == 1):
+    lone = len(used) == 1 and used[0] == 1
+    if not lone and (not len(used) or used.max() > 24 or int((1 << (24 - used)).sum()) != 1 << 24):
         raise EncodingError("Huffman code: the code lengths do not form a complete prefix code")
 
 
@@ -191,7 +187,7 @@ def decode(data: bytes, lengths: np.ndarray, count: int) -> np.ndarray:
 
 
 def _windows(data: np.ndarray, width: int) -> np.ndarray:
-    """The ``width`` bits (at most 24) that start at each bit of ``data``, less its last three bytes."""
+    """Return the ``width`` bits that start at each bit of ``data``, less its last 3 bytes."""
     words = data[:-3].astype(np.uint32)
     for byte in (1, 2, 3):
         words = (words << np.uint32(8)) | data[byte : len(data) - 3 + byte]
@@ -200,7 +196,7 @@ def _windows(data: np.ndarray, width: int) -> np.ndarray:
 
 
 def _chain(steps: np.ndarray, start: int) -> np.ndarray:
-    """Positions reached from ``start`` by ``position += steps[position]``, as far as ``steps`` goes."""
+    """Positions from ``start`` by ``position += steps[position]``, as far as ``steps`` goes."""
     end = len(steps)
     following = np.arange(end + 1, dtype=np.int32)
     following[:-1] += steps
@@ -229,7 +225,7 @@ def _check_end(position: int, data: bytes) -> None:
 
 
 def _canonical_order(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Used symbols in canonical order, and their codes left-aligned to the longest length."""
+    """Return used symbols in canonical order, and their codes aligned to the longest one."""
     used = np.flatnonzero(lengths)
     order = used[np.argsort(lengths[used], kind="stable")]
     sizes = lengths[order].astype(np.int64)

@@ -42,7 +42,7 @@ def lossless_candidates(array: np.ndarray) -> Iterator[TensorParts]:
 
 
 def distinct(bits: np.ndarray, limit: int) -> np.ndarray | None:
-    """Distinct bit patterns in the order of their values, or None if there are more than ``limit``."""
+    """Distinct bit patterns in the order of their values; None: more than ``limit``."""
     found = np.empty(0, dtype=bits.dtype)
     start, length = 0, 4 * limit
     while start < len(bits):
@@ -84,6 +84,6 @@ def _lookup(bits: np.ndarray, levels: np.ndarray, first: int) -> np.ndarray:
 
 
 def _sort_key(bits: np.ndarray) -> np.ndarray:
-    """Unsigned integers that sort as the floats of these patterns do: neighbours then have similar counts."""
+    """Integers that sort as the floats of these patterns: neighbours have similar counts."""
     sign = np.asarray(1 << (8 * bits.dtype.itemsize - 1), dtype=bits.dtype)
     return np.where(bits & sign, ~bits, bits | sign)

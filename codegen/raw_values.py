@@ -1,4 +1,4 @@
-"""Values kept bit for bit: plain, compressed by zstd, or in byte planes and compressed, whichever is smallest.
+"""Values kept bit for bit: plain, by zstd, or as byte planes by zstd; whichever is smallest.
 
 Trained floats share exponents but hardly mantissas, so that the planes of their highest bytes
 compress and the others do not. Values that a narrower type of the same kind represents exactly
@@ -71,7 +71,7 @@ def write_values(values: np.ndarray) -> bytes:
     best = bytes([_PLAIN | level << 4]) + plain
     planes = np.frombuffer(plain, dtype=np.uint8).reshape(len(narrow), -1).T.tobytes()
     for method, data in ((_ZSTD, plain), (_PLANES, planes)):
-        packed = _compress(data)
+        packed = compress_bytes(data)
         candidate = bytes([method | level << 4]) + varint(len(packed)) + packed
         if len(candidate) < len(best):
             best = candidate
@@ -98,49 +98,17 @@ def read_values(reader: ByteReader, count: int, dtype: np.dtype) -> np.ndarray:
     if method == _PLAIN:
         data = reader.take(size)
     else:
-        data = _decompress(reader.take(reader.varint(reader.remaining)), size)
+        data = decompress_bytes(reader.take(reader.varint(reader.remaining)), size)
     if method == _PLANES:
         data = np.frombuffer(data, dtype=np.uint8).reshape(stored.itemsize, count).T.tobytes()
     values = np.frombuffer(data, dtype=stored.newbyteorder("<")).astype(stored, copy=False)
     if dtype == np.bool_ and values.view(np.uint8).max() > 1:
         raise EncodingError("values: a bool is neither 0 nor 1; the data are damaged")
-    return values if level == 0 else _widen(values, dtype)
+    return values if level == 0 else _cast(values, dtype)
 
 
 def compress_bytes(data: bytes) -> bytes:
     """Compress by zstd, without the frame's magic number and sizes."""
-    return _compress(data)
-
-
-def decompress_bytes(data: bytes, size: int) -> bytes:
-    """Inverse of :func:`compress_bytes`; :class:`EncodingError` unless exactly ``size`` bytes come out."""
-    return _decompress(data, size)
-
-
-def _narrowest(values: np.ndarray) -> tuple[int, np.ndarray]:
-    """Narrowest type that gives every bit back: its place in the list of types, and the values in it."""
-    for level, name in enumerate(_NARROWER.get(values.dtype.name, ()), start=1):
-        if _fits(values[:64], name) and _fits(values, name):
-            return level, _cast(values, np.dtype(name))
-    return 0, values
-
-
-def _fits(values: np.ndarray, name: str) -> bool:
-    return np.array_equal(
-        bits_of(_widen(_cast(values, np.dtype(name)), values.dtype)), bits_of(values)
-    )
-
-
-def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return values.astype(dtype)
-
-
-def _widen(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    return _cast(values, dtype)
-
-
-def _compress(data: bytes) -> bytes:
     level = 19 if len(data) < 1 << 20 else 3
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level,
@@ -151,7 +119,8 @@ def _compress(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 
-def _decompress(data: bytes, size: int) -> bytes:
+def decompress_bytes(data: bytes, size: int) -> bytes:
+    """Inverse of :func:`compress_bytes`; EncodingError unless exactly ``size`` bytes come out."""
     decompressor = zstandard.ZstdDecompressor(
         format=zstandard.FORMAT_ZSTD1_MAGICLESS, max_window_size=1 << 27
     )
@@ -164,3 +133,22 @@ def _decompress(data: bytes, size: int) -> bytes:
     if len(out) != size or extra:
         raise EncodingError(f"values: expected {size} bytes from zstd; the data are damaged")
     return out
+
+
+def _narrowest(values: np.ndarray) -> tuple[int, np.ndarray]:
+    """Narrowest type that gives every bit back: its level, and the values in it."""
+    for level, name in enumerate(_NARROWER.get(values.dtype.name, ()), start=1):
+        if _fits(values[:64], name) and _fits(values, name):
+            return level, _cast(values, np.dtype(name))
+    return 0, values
+
+
+def _fits(values: np.ndarray, name: str) -> bool:
+    return np.array_equal(
+        bits_of(_cast(_cast(values, np.dtype(name)), values.dtype)), bits_of(values)
+    )
+
+
+def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return values.astype(dtype)

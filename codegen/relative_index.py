@@ -22,7 +22,7 @@ MAX_GAP_BITS = 16
 
 @dataclass(frozen=True)
 class RowEntries:
-    """Entries of a matrix whose rows start anew; row ``r`` has ``row_starts[r]:row_starts[r + 1]``."""
+    """Entries of a matrix whose rows start anew: ``row_starts[r]:row_starts[r + 1]`` for row r."""
 
     gaps: np.ndarray  # uint16, (entries,)
     is_filler: np.ndarray  # bool, (entries,)

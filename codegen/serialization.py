@@ -4,11 +4,12 @@ Layout (integers are LEB128)::
 
     type and form   1 byte: type | masked << 5 | coded << 6 | joint << 7
     dimensions      count, then each
-    codebook        entries - 1 (1 byte), values (without the zero that a mask implies)   if coded
-    streams         1 byte: first entropy-coded | second << 1 | (gap bits - 1) << 4       if masked or coded
-    entries         fillers included                                                      if masked
+    codebook        if coded: entries - 1 (1 byte), values (without the zero that a mask implies)
+    streams         if masked or coded, 1 byte:
+                    first entropy-coded | second entropy-coded << 1 | (gap bits - 1) << 4
+    entries         if masked: how many, fillers included
     gaps, codes     symbol streams; joint: one of gap * codebook entries + code
-    values          raw values, one per entry (a filler's is zero)                        if not coded
+    values          if not coded: one per entry (a filler's is zero)
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How to store the entries of a masked tensor: gap width, separate or joint symbols, coded or not; all by counting bytes."""
+"""How to store the entries of a masked tensor, by counting bytes.
+
+The gap width, separate or joint symbols, and whether each stream is entropy-coded.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ MAX_JOINT_SYMBOLS = 1 << 16
 
 @dataclass(frozen=True)
 class SparsePlan:
-    """Chosen layout of the entries of one tensor; ``streams`` are (gaps, codes), (entries,) or (gaps,)."""
+    """Layout of the entries of one tensor; ``streams``: (gaps, codes), (entries,) or (gaps,)."""
 
     gap_bits: int
     entries: int  # fillers included

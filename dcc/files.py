@@ -1,0 +1,49 @@
+"""Writing files so that the old one stays until the new one is complete."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from dcc.errors import OutputError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a new path beside ``path``; what is written there becomes ``path`` at the end.
+
+    The temporary file keeps the suffixes of ``path``, by which linkers tell formats. On any error
+    it is removed and the old file stays.
+
+    Raises
+    ------
+    OutputError
+        If the operating system refuses to write, or ``path`` is there and not a plain file.
+    """
+    target = Path(path).resolve()
+    temporary = target.with_name(f".{secrets.token_hex(6)}.{target.name}")
+    try:
+        if target.exists() and not target.is_file():
+            raise OutputError(
+                f"cannot write {path}: it exists and is not a plain file; choose another name"
+            )
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; "
+            "nothing was changed, check the folder and its free space"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a binary file that becomes ``path`` when it is complete; see :func:`atomic_path`."""
+    with atomic_path(path) as temporary, temporary.open("xb") as file:
+        yield file
