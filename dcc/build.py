@@ -30,9 +30,9 @@ def lower(module: tvm.IRModule, target: Target) -> tvm.IRModule:
         transform.FuseOps(),
         transform.FuseTIR(),
         transform.DeadCodeElimination(),
+        transform.RewriteDataflowReshape(),  # before the schedules, which hide that a kernel only copies
     ]
     after = [
-        transform.RewriteDataflowReshape(),
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
