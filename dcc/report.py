@@ -4,106 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dcc.errors import ModelError
+from dcc.layer_report import PARTS, LayerReport, Report
 
 if TYPE_CHECKING:
     from dcc.codegen.encoded_tensor import EncodedTensor, EncodingChoices
 
-Kind = Literal["onnx", "container", "module"]
-_PARTS = ("weights", "indices", "codebook", "tables", "padding")
 _ELF = b"\x7fELF"
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """One weight tensor.
-
-    Attributes
-    ----------
-    density
-        Share of weights that are not zero.
-    form
-        How it is stored: for a module the storage form, otherwise the parts of its encoding.
-    reason
-        Why it has that form.
-    bytes
-        By part (``weights``, ``indices``, ``codebook``, ``tables``, ``padding``), and their ``total``.
-    dense_bytes
-        What the tensor takes uncompressed.
-    weight_bits, index_bits
-        Width of a code and of a gap; None where the layer has none.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    density: float
-    form: str
-    reason: str
-    bytes: dict[str, int]
-    dense_bytes: int
-    weight_bits: int | None = None
-    index_bits: int | None = None
-
-    @property
-    def ratio(self) -> float:
-        """Dense bytes over stored bytes."""
-        return self.dense_bytes / max(self.bytes["total"], 1)
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``--json`` writes it."""
-        return {**asdict(self), "shape": list(self.shape), "ratio": round(self.ratio, 4)}
-
-
-@dataclass(frozen=True)
-class Report:
-    """A file and its layers.
-
-    Attributes
-    ----------
-    file_bytes
-        Size of the file itself, without the external data that an ONNX model may have.
-    parts
-        For a module: bytes of ``code``, ``weights`` and the ``rest``.
-    details
-        What else the file says: recipe, target, inputs, outputs.
-    """
-
-    path: str
-    kind: Kind
-    file_bytes: int
-    layers: list[LayerReport]
-    parts: dict[str, int] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def dense_bytes(self) -> int:
-        """What all layers take uncompressed."""
-        return sum(layer.dense_bytes for layer in self.layers)
-
-    @property
-    def stored_bytes(self) -> int:
-        """What all layers take as they are stored."""
-        return sum(layer.bytes["total"] for layer in self.layers)
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``--json`` writes it."""
-        return {
-            "path": self.path,
-            "kind": self.kind,
-            "file_bytes": self.file_bytes,
-            "dense_bytes": self.dense_bytes,
-            "stored_bytes": self.stored_bytes,
-            **({"parts": self.parts} if self.parts else {}),
-            **self.details,
-            "layers": [layer.to_json() for layer in self.layers],
-        }
 
 
 def inspect(path: str | Path) -> Report:
@@ -131,7 +43,7 @@ def layer_of_tensor(name: str, tensor: EncodedTensor) -> LayerReport:
     """Describe one tensor of a container."""
     storage = tensor.nbytes()
     choices = tensor.choices
-    sizes = {part: int(getattr(storage, part)) for part in _PARTS}
+    sizes = {part: int(getattr(storage, part)) for part in PARTS}
     return LayerReport(
         name=name,
         shape=tensor.shape,
@@ -180,7 +92,7 @@ def _inspect_module(path: Path) -> Report:
 
 
 def _layer_of_metadata(layer: Mapping[str, Any]) -> LayerReport:
-    sizes = {part: int(layer["bytes"].get(part, 0)) for part in _PARTS}
+    sizes = {part: int(layer["bytes"].get(part, 0)) for part in PARTS}
     shape = tuple(layer["shape"])
     dtype = layer.get("dtype", "float32")
     return LayerReport(
@@ -198,20 +110,18 @@ def _layer_of_metadata(layer: Mapping[str, Any]) -> LayerReport:
 
 
 def _inspect_onnx(path: Path) -> Report:
-    from onnx import numpy_helper
-
-    from dcc.onnx_weights import load_model, weight_tensors
+    from dcc.onnx_weights import array_of, load_model, weight_tensors
 
     model = load_model(path)
     layers = [
-        _layer_of_array(name, numpy_helper.to_array(tensor))
+        _layer_of_array(name, array_of(tensor, name))
         for name, tensor in weight_tensors(model).items()
     ]
     return Report(str(path), "onnx", path.stat().st_size, layers)
 
 
 def _layer_of_array(name: str, array: np.ndarray) -> LayerReport:
-    sizes = dict.fromkeys(_PARTS, 0) | {"weights": array.nbytes, "total": array.nbytes}
+    sizes = dict.fromkeys(PARTS, 0) | {"weights": array.nbytes, "total": array.nbytes}
     kept = int(np.count_nonzero(array)) if array.dtype.kind != "O" else array.size
     levels = len(np.unique(array.reshape(-1)[: 1 << 22])) if array.dtype.kind in "fiub" else 0
     return LayerReport(

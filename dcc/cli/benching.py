@@ -1,0 +1,99 @@
+"""``dcc bench``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dcc.cli.options import common_options, json_option, range_option, seed_option
+
+if TYPE_CHECKING:
+    from dcc.benchmarking import Benchmark
+
+
+@click.command()
+@click.argument("module", metavar="OUT.so")
+@click.argument("model", required=False, metavar="[MODEL.onnx|MODEL.dcz]")
+@click.option(
+    "--against",
+    default="onnxruntime,tvm",
+    show_default=True,
+    metavar="LIST",
+    help="Opponents: onnxruntime, tvm (dense, TVM's own importer and pipeline); '' for none.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="For all of them.  [default: the processors there are]",
+)
+@click.option("--layers", is_flag=True, help="Also the time of each kernel.")
+@range_option
+@seed_option
+@json_option
+@common_options
+def bench(
+    module: str,
+    model: str | None,
+    against: str,
+    threads: int | None,
+    layers: bool,
+    ranges: dict[str, tuple[float, float]],
+    seed: int,
+    json_file: str | None,
+) -> None:
+    """Measure a module beside its opponents.
+
+    Median latency in alternating blocks, bytes and peak memory. MODEL defaults to the file that the module was compiled from.
+    """
+    import dcc
+    from dcc.cli.console import shown_progress, write_json
+
+    with shown_progress():
+        result = dcc.benchmark(
+            module,
+            model,
+            against=[name.strip() for name in against.split(",") if name.strip()],
+            threads=threads,
+            layers=layers,
+            ranges=ranges,
+            seed=seed,
+        )
+    write_json(json_file, result.to_json())
+    print_benchmark(module, result)
+
+
+def print_benchmark(module: str, result: Benchmark) -> None:
+    """Print the contenders side by side, then the kernels if they were measured."""
+    from dcc.cli.console import print_table, size_text, time_text
+
+    ours = result.contenders[0].median_seconds or 0.0
+    rows = [
+        (
+            row.label,
+            time_text(row.median_seconds),
+            f"{time_text(row.p10_seconds)} to {time_text(row.p90_seconds)}" if row.calls else "",
+            f"{row.median_seconds / ours:.2f}x" if row.median_seconds and ours else "",
+            "" if row.error is None else f"{row.error:.1e}",
+            size_text(row.file_bytes),
+            size_text(row.peak_bytes),
+            row.failure or "",
+        )
+        for row in result.contenders
+    ]
+    machine = result.machine
+    title = f"{module} on {machine['processor']}, {result.threads} threads, seed {result.seed}"
+    columns = ("", "ms", "10 to 90 %", "to dcc", "error", "file bytes", "peak memory", "")
+    print_table(title, columns, rows)
+    if result.kernels:
+        total = sum(kernel.seconds for kernel in result.kernels) or 1.0
+        kernels = [
+            (
+                kernel.name,
+                str(kernel.calls),
+                f"{kernel.seconds * 1e6:.1f}",
+                f"{100 * kernel.seconds / total:.1f} %",
+            )
+            for kernel in sorted(result.kernels, key=lambda kernel: -kernel.seconds)
+        ]
+        print_table("time by kernel", ("kernel", "calls", "us", "share"), kernels)

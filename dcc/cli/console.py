@@ -1,0 +1,121 @@
+"""What the commands print: tables, JSON files, progress, log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dcc.files import atomic_write
+from dcc.progress import listening
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_SECONDS_BETWEEN_LINES = 2.0
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1
+) -> None:
+    """Print a table; the first ``left`` columns and the last are aligned left, the others right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for position, name in enumerate(columns):
+        number = left <= position < len(columns) - 1
+        table.add_column(name, justify="right" if number else "left", no_wrap=number)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    # Without a terminal nobody can widen the window: never cut a line there.
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False, markup=False, soft_wrap=False).print(table)
+
+
+def write_json(path: str | None, content: Any) -> None:
+    """Write ``content`` to ``path`` if there is one.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    if path is None:
+        return
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+@contextmanager
+def shown_progress() -> Iterator[None]:
+    """Show the progress of the enclosed work: a bar on a terminal, plain lines elsewhere (on standard error)."""
+    if sys.stderr.isatty():
+        with _bar() as bar, listening(_BarListener(bar)):
+            yield
+    else:
+        with listening(_LineListener()):
+            yield
+
+
+def show_log(verbosity: int) -> None:
+    """Print dcc's log on standard error: ``-v`` the reasons, ``-vv`` everything."""
+    if not verbosity:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("dcc")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if verbosity == 1 else logging.DEBUG)
+
+
+def size_text(count: int | None) -> str:
+    """Bytes with thousands separated."""
+    return "" if count is None else f"{count:,}"
+
+
+def time_text(seconds: float | None) -> str:
+    """Milliseconds with three significant digits or more."""
+    if seconds is None:
+        return ""
+    milliseconds = seconds * 1e3
+    return f"{milliseconds:.1f}" if milliseconds >= 100 else f"{milliseconds:#.3g}"
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(console=Console(stderr=True), transient=True)
+
+
+class _BarListener:
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=total)
+        self._bar.update(self._tasks[stage], completed=done, total=total)
+
+
+class _LineListener:
+    """A line at the end of a stage, and one every two seconds meanwhile; quick stages print nothing."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        start = self._started.setdefault(stage, now)
+        finished = done == total and now - start >= _SECONDS_BETWEEN_LINES
+        if finished or (done and done < total and now - self._last >= _SECONDS_BETWEEN_LINES):
+            print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
+            self._last = now

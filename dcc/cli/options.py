@@ -1,0 +1,127 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dcc.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass
+class Settings:
+    """Set by flags that any command takes; read by :func:`dcc.__main__.main` when something fails."""
+
+    debug: bool = False
+    verbosity: int = 0
+
+
+def common_options(command: Command) -> Command:
+    """Add ``--debug`` and ``-v``, which every command takes."""
+    debug = click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show tracebacks."
+    )
+    verbose = click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        callback=_set_verbosity,
+        help="Say why each layer is stored as it is; -vv says more.",
+    )
+    return verbose(debug(command))
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json FILE``."""
+    return click.option(
+        "--json", "json_file", metavar="FILE", help="Write the table to FILE as JSON."
+    )(command)
+
+
+def seed_option(command: Command) -> Command:
+    """Add ``--seed N``."""
+    return click.option("--seed", default=0, show_default=True, help="Of the random inputs.")(
+        command
+    )
+
+
+def range_option(command: Command) -> Command:
+    """Add ``--range NAME=LOW:HIGH``."""
+    return click.option(
+        "--range",
+        "ranges",
+        multiple=True,
+        metavar="NAME=LOW:HIGH",
+        callback=lambda _context, _parameter, values: parse_ranges(values),
+        help="Random values of the input NAME (repeatable). Default: standard normal; integers 0.",
+    )(command)
+
+
+def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]] | None:
+    """Read ``NAME=1,3,224,224`` from each value; a scalar is ``NAME=``.
+
+    Raises
+    ------
+    InputError
+        A value has another form.
+    """
+    shapes = {}
+    for value in values:
+        name, separator, text = value.rpartition("=")
+        sizes = [size.strip() for size in text.split(",")] if text.strip() else []
+        if not (name and separator and all(size.isdecimal() for size in sizes)):
+            raise InputError(f"--shape {value}: expected NAME=1,3,224,224 (an input and its sizes)")
+        shapes[name] = tuple(int(size) for size in sizes)
+    return shapes or None
+
+
+def parse_ranges(values: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Read ``NAME=LOW:HIGH`` from each value.
+
+    Raises
+    ------
+    InputError
+        A value has another form.
+    """
+    ranges = {}
+    for value in values:
+        name, _, text = value.rpartition("=")
+        try:
+            low, high = (float(end) for end in text.split(":"))
+        except ValueError:
+            name = ""
+        if not name:
+            raise InputError(f"--range {value}: expected NAME=LOW:HIGH, two numbers")
+        ranges[name] = (low, high)
+    return ranges
+
+
+def read_inputs(path: str | None) -> dict[str, np.ndarray] | None:
+    """Read ``--input FILE.npz``, if it is given."""
+    if path is None:
+        return None
+    from dcc.datasets import read_arrays
+
+    return read_arrays(path)
+
+
+def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context.ensure_object(Settings).debug |= value
+
+
+def _set_verbosity(context: click.Context, _parameter: click.Parameter, value: int) -> None:
+    settings = context.ensure_object(Settings)
+    settings.verbosity = max(settings.verbosity, value)
+    if value:
+        from dcc.cli.console import show_log
+
+        show_log(settings.verbosity)

@@ -1,0 +1,54 @@
+"""The tables of ``inspect``, ``compress`` and ``compile``: one line for each layer, then the sums."""
+
+from __future__ import annotations
+
+from dcc.cli.console import print_table, size_text
+from dcc.layer_report import PARTS, LayerReport, Report
+
+_COLUMNS = ("layer", "shape", "density", "bits", *PARTS, "ratio", "form", "why")
+
+
+def print_report(report: Report) -> None:
+    """Print a file's layers and sums."""
+    rows = [_row(layer) for layer in report.layers]
+    print_table(_title(report), _COLUMNS, rows, left=2)
+    print(_sums(report))
+
+
+def _title(report: Report) -> str:
+    kinds = {"onnx": "ONNX model", "container": "container", "module": "module"}
+    return f"{report.path}: {kinds[report.kind]}, {len(report.layers)} weight tensors"
+
+
+def _row(layer: LayerReport) -> tuple[str, ...]:
+    return (
+        layer.name,
+        "x".join(map(str, layer.shape)) or "scalar",
+        f"{100 * layer.density:.1f} %",
+        _bits(layer),
+        *(size_text(layer.bytes[part]) for part in PARTS),
+        f"{layer.ratio:.1f}x",
+        layer.form,
+        layer.reason,
+    )
+
+
+def _bits(layer: LayerReport) -> str:
+    """Bits of a weight and of an index; a dash where there is only one of them."""
+    if layer.weight_bits is None and layer.index_bits is None:
+        return ""
+    weight = "-" if layer.weight_bits is None else str(layer.weight_bits)
+    index = "-" if layer.index_bits is None else str(layer.index_bits)
+    return f"{weight}+{index}"
+
+
+def _sums(report: Report) -> str:
+    ratio = report.dense_bytes / max(report.stored_bytes, 1)
+    text = (
+        f"weights: {report.dense_bytes:,} bytes dense, {report.stored_bytes:,} stored ({ratio:.1f}x); "
+        f"file: {report.file_bytes:,} bytes"
+    )
+    if report.parts:
+        parts = ", ".join(f"{name} {count:,}" for name, count in report.parts.items())
+        text += f" ({parts})"
+    return text
