@@ -1,0 +1,212 @@
+"""The decode stage: reads of symbol buffers become Huffman decoding in the load stage of a kernel.
+
+``fold_decode`` rewrites a PrimFunc that reads uncoded symbols
+
+    with T.attr({"dcc.stream": slice}):
+        for t ...:
+            for lane ...:
+                entry = entries[bases[slice] + t, lane]
+
+into one that keeps a 32-bit window for each lane in registers or on the stack, and decodes where it read:
+
+        word = table[window[lane] >> (32 - code_length)]     # symbol | length << 16
+        window[lane] <<= word >> 16; left[lane] -= word >> 16
+        if left[lane] <= 16: append the next halfword of the slice
+
+The decoded weight never exists in memory. Reads must follow the stream: steps in order, lanes in order within a step,
+fields in the order of ``symbols`` within a step. The passes and the tuner both call this function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tvm_ffi
+from tvm import tirx as tir
+from tvm.ir import TensorLoad
+
+from dcc.errors import CompileError
+
+STREAM_ATTRIBUTE = "dcc.stream"
+WINDOW_BITS = 32
+REFILL_BITS = 16
+
+
+@dataclass(frozen=True)
+class DecodeSpec:
+    """What a folded kernel reads instead of its symbol buffers.
+
+    Attributes
+    ----------
+    symbols
+        Parameter names of the symbol buffers, shape (steps, lanes), in the order of their reads.
+    code_length
+        Bits that index a decode table.
+    halfwords
+        Length of the stream.
+    """
+
+    symbols: tuple[str, ...]
+    code_length: int
+    halfwords: int
+
+
+def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
+    """Replace the symbol parameters of ``function`` by ``starts``, ``stream`` and a table for each field.
+
+    The new parameters stand where the first symbol buffer stood: starts (slices), stream (halfwords), ``<symbol>_table``.
+
+    Raises
+    ------
+    CompileError
+        A symbol buffer is not a parameter, or is read outside of a stream region.
+    """
+    parameters = list(function.params)
+    names = [parameter.name for parameter in parameters]
+    missing = [name for name in spec.symbols if name not in names]
+    if missing:
+        raise CompileError(f"decode stage: the kernel has no symbol buffer {missing}, it has {names}")
+    slices = int(parameters[names.index("bases")].ty.shape[0]) - 1
+    starts = tir.decl_buffer((slices,), "int32", "starts")
+    stream = tir.decl_buffer((spec.halfwords,), "uint16", "stream")
+    tables = {
+        name: tir.decl_buffer((1 << spec.code_length,), "uint32", f"{name}_table") for name in spec.symbols
+    }
+    sources = [(parameters[names.index(name)], tables[name]) for name in spec.symbols]
+    body = _DecodeRewriter(sources, starts, stream, spec.code_length).rewrite(function.body)
+    at = names.index(spec.symbols[0])
+    kept = [p for p in parameters if p.name not in spec.symbols]
+    added = [starts, stream, *tables.values()]
+    return tir.PrimFunc([*kept[:at], *added, *kept[at:]], body, function.ret_type, function.attrs)
+
+
+class _DecodeRewriter:
+    """State of one rewrite: which buffers hold symbols, and the window of the current stream region."""
+
+    def __init__(
+        self,
+        sources: list[tuple[tir.Var, tir.Buffer]],
+        starts: tir.Buffer,
+        stream: tir.Buffer,
+        code_length: int,
+    ) -> None:
+        self.sources = sources
+        self.starts = starts
+        self.stream = stream
+        self.code_length = code_length
+        lanes = {int(source.ty.shape[1]) for source, _ in sources}
+        if len(lanes) != 1:
+            raise CompileError(f"decode stage: the symbol buffers differ in their lanes: {lanes}")
+        self.lanes = lanes.pop()
+        self.regions = 0
+
+    def rewrite(self, body: tir.Stmt) -> tir.Stmt:
+        """Fold every stream region of ``body``."""
+        body = tvm_ffi.structural_map(body, (tir.AttrStmt, self._region))
+        if self.regions == 0:
+            raise CompileError(f"decode stage: the kernel has no '{STREAM_ATTRIBUTE}' region")
+        stray = self._symbol_loads(body)
+        if stray:
+            raise CompileError(f"decode stage: {stray[0]} is read outside of a stream region")
+        return body
+
+    def _table_of(self, load: TensorLoad) -> tir.Buffer | None:
+        """The decode table of the symbols that ``load`` reads; None where it reads something else."""
+        return next((table for source, table in self.sources if load.source.same_as(source)), None)
+
+    def _symbol_loads(self, node: object) -> list[TensorLoad]:
+        found: list[TensorLoad] = []
+
+        def visit(load: TensorLoad) -> None:
+            if self._table_of(load) is not None:
+                found.append(load)
+
+        tvm_ffi.structural_walk(node, (TensorLoad, visit))
+        return found
+
+    def _region(self, region: tir.AttrStmt) -> tir.Stmt:
+        if region.attr_key != STREAM_ATTRIBUTE:
+            return region
+        self.regions += 1
+        window = tir.decl_buffer((self.lanes,), "uint32", "window", scope="local")
+        left = tir.decl_buffer((self.lanes,), "int32", "left", scope="local")
+        position = tir.decl_buffer((1,), "int32", "position", scope="local")
+
+        def decode(statement: tir.Stmt) -> tir.Stmt:
+            loads = self._symbol_loads(statement.value)
+            if not loads:
+                return statement
+            if len(loads) > 1:
+                raise CompileError(f"decode stage: more than one symbol is read in '{statement}'")
+            stage, symbol = self._stage(loads[0], window, left, position)
+
+            def substitute(load: TensorLoad) -> Any:
+                return load if self._table_of(load) is None else symbol
+
+            value = tvm_ffi.structural_map(statement.value, (TensorLoad, substitute))
+            return tir.SeqStmt([*stage, _with_value(statement, value)])
+
+        body = tvm_ffi.structural_map(region.body, ((tir.Bind, tir.BufferStore), decode))
+        opening = self._opening(region.value, window, left, position)
+        return tir.SeqStmt(
+            [tir.AllocBuffer(window), tir.AllocBuffer(left), tir.AllocBuffer(position), opening, body]
+        )
+
+    def _opening(
+        self, slice_index: tir.Expr, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
+    ) -> tir.Stmt:
+        """Load the first two halfwords of every lane."""
+        lane = tir.Var("lane", "int32")
+        start = self.starts[slice_index]
+        high = tir.Cast("uint32", self.stream[start + lane])
+        low = tir.Cast("uint32", self.stream[start + self.lanes + lane])
+        fill = tir.SeqStmt(
+            [
+                tir.BufferStore(window, (high << tir.const(REFILL_BITS, "uint32")) | low, [lane]),
+                tir.BufferStore(left, tir.const(WINDOW_BITS, "int32"), [lane]),
+            ]
+        )
+        return tir.SeqStmt(
+            [
+                tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, fill),
+                tir.BufferStore(position, start + 2 * self.lanes, [0]),
+            ]
+        )
+
+    def _stage(
+        self, load: TensorLoad, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
+    ) -> tuple[list[tir.Stmt], tir.Expr]:
+        """Statements that decode one symbol of the lane of ``load``, and the symbol."""
+        lane = load.indices[1]
+        table = self._table_of(load)
+        assert table is not None
+        shift = tir.const(WINDOW_BITS - self.code_length, "uint32")
+        word = tir.Var("word", "uint32")
+        length = tir.Var("length", "uint32")
+        rest = tir.Var("rest", "int32")
+        short = tir.Var("short", "bool")
+        index = tir.Cast("int32", window[lane] >> shift)
+        halfword = tir.Cast("uint32", self.stream[position[0]])
+        refill = halfword << tir.Cast("uint32", tir.max(REFILL_BITS - rest, 0))
+        zero = tir.const(0, "uint32")
+        statements = [
+            tir.Bind(word, table[index]),
+            tir.Bind(length, word >> tir.const(16, "uint32")),
+            tir.Bind(rest, left[lane] - tir.Cast("int32", length)),
+            tir.Bind(short, rest <= REFILL_BITS),
+            tir.BufferStore(
+                window, (window[lane] << length) | tir.Select(short, refill, zero), [lane]
+            ),
+            tir.BufferStore(left, rest + tir.Select(short, REFILL_BITS, 0), [lane]),
+            tir.BufferStore(position, position[0] + tir.Cast("int32", short), [0]),
+        ]
+        return statements, tir.Cast(
+            load.source.ty.dtype, word & tir.const(0xFFFF, "uint32")
+        )
+
+
+def _with_value(statement: tir.Stmt, value: object) -> tir.Stmt:
+    if isinstance(statement, tir.Bind):
+        return tir.Bind(statement.var, value)
+    return tir.BufferStore(statement.buffer, value, statement.indices)

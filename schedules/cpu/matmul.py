@@ -1,0 +1,51 @@
+"""Matrix product with a compressed weight: rows in lockstep for few samples, samples as pixels for many."""
+
+from __future__ import annotations
+
+from tvm import tirx as tir
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T
+
+from dcc.codegen.packed import PackedWeight
+from dcc.schedules.cpu.epilogue import Epilogue
+from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.cpu.pixels import PixelKernel
+from dcc.schedules.cpu.rows import matmul_rows, worth_parallel
+from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument
+
+# From so many samples on, a weight is worth a vector of samples.
+MANY_SAMPLES = 8
+
+
+def matmul(
+    packed: PackedWeight,
+    samples: int,
+    dtype: str,
+    epilogue: Epilogue,
+    accumulator: str,
+    *,
+    vector: int,
+) -> tir.PrimFunc:
+    """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])``; x (samples, columns), y (samples, rows)."""
+    if samples < MANY_SAMPLES:
+        return matmul_rows(packed, samples, dtype, epilogue, accumulator)
+    geometry = ConvGeometry(1, packed.columns, 1, samples, packed.rows, (1, 1))
+    reader = WeightReader(packed, accumulator)
+    with IRBuilder() as builder:
+        with T.prim_func():
+            T.func_name("matmul")
+            x = argument("x", (samples, packed.columns), dtype)
+            reader.declare()
+            epilogue.declare()
+            y = argument("y", (samples, packed.rows), dtype)
+            turned = allocate("turned", (packed.columns * samples,), accumulator, "global")
+            loop = T.parallel if worth_parallel(packed.columns * samples) else T.serial
+            with loop(0, packed.columns) as column, T.serial(0, samples) as sample:
+                value = tir.Cast(accumulator, x[sample, column])
+                T.buffer_store(turned, value, [column * samples + sample])
+
+            def store(image: Expr, channel: Expr, row: Expr, place: Expr, total: Expr) -> None:
+                T.buffer_store(y, epilogue.apply(total, channel, dtype), [place, channel])
+
+            PixelKernel(reader, geometry, vector, turned, store).emit()
+    return builder.get()

@@ -1,0 +1,114 @@
+"""How a kernel reads a packed weight: entry by entry, in the order of its streams.
+
+Every storage form looks the same from inside a kernel: slice ``s`` has some steps, and at each step every lane yields a
+column and a value. Kernels are written once against this reader; the entropy-coded form is the same kernel after
+``codegen.decode_stage.fold_decode``.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tvm import tirx as tir
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T
+
+from dcc.codegen.decode_stage import STREAM_ATTRIBUTE
+from dcc.codegen.packed import PackedWeight, codes_per_byte
+
+Expr: TypeAlias = tir.Expr
+
+
+def bind(name: str, value: Expr) -> Expr:
+    """Name an intermediate value in the kernel."""
+    return IRBuilder.name(name, T.Bind(value))
+
+
+def allocate(name: str, shape: tuple[int, ...], dtype: str, scope: str = "local") -> tir.Buffer:
+    """Allocate a buffer in the kernel: on the stack ("local") or from the workspace ("global")."""
+    return IRBuilder.name(name, T.alloc_buffer(shape, dtype, scope=scope))
+
+
+def argument(name: str, shape: tuple[int, ...], dtype: str) -> tir.Buffer:
+    """Declare a parameter of the kernel."""
+    return T.arg(name, T.buffer(shape, dtype))
+
+
+@dataclass
+class WeightReader:
+    """Reads ``packed``, whose entropy-coded fields still stand uncoded in arrays of their own.
+
+    Attributes
+    ----------
+    accumulator
+        Type in which values are multiplied and summed.
+    """
+
+    packed: PackedWeight
+    accumulator: str = "float32"
+    buffers: dict[str, tir.Buffer] = field(default_factory=dict)
+
+    def declare(self) -> None:
+        """Declare the packed arrays as parameters of the kernel, in their order."""
+        for name, array in self.packed.arrays.items():
+            self.buffers[name] = argument(name, array.shape, array.dtype.name)
+
+    @property
+    def every_column(self) -> bool:
+        """Whether step ``t`` is column ``t`` in every lane, so that nothing has to be counted."""
+        return self.packed.gap_bits is None
+
+    def stream(self, slice_index: Expr) -> AbstractContextManager[None]:
+        """Region in which the steps of ``slice_index`` are read, from the first on."""
+        return T.attr(0, STREAM_ATTRIBUTE, slice_index)
+
+    def steps(self, slice_index: Expr) -> Expr:
+        """Number of steps of a slice."""
+        if self.every_column:
+            return tir.const(self.packed.columns, "int32")
+        bases = self.buffers["bases"]
+        return bases[slice_index + 1] - bases[slice_index]
+
+    def read(self, slice_index: Expr, step: Expr, lane: Expr) -> tuple[Expr, Expr]:
+        """Read (gap, value) of a lane; the gap is 0 where every column has an entry."""
+        gap: Expr = tir.const(0, "int32")
+        code: Expr = tir.const(0, "int32")
+        bits = self.packed.code_bits
+        if "entries" in self.buffers:
+            entry = self._symbol("entries", slice_index, step, lane)
+            gap = entry >> bits
+            code = entry & ((1 << bits) - 1) if self.packed.gap_bits is not None else entry
+        else:
+            if "gaps" in self.buffers:
+                gap = self._symbol("gaps", slice_index, step, lane)
+            if "codes" in self.buffers:
+                code = self._code(slice_index, step, lane)
+        return gap, bind("value", tir.Cast(self.accumulator, self._value(code, slice_index, step, lane)))
+
+    def _place(self, slice_index: Expr, step: Expr) -> Expr:
+        if "bases" in self.buffers:
+            return self.buffers["bases"][slice_index] + step
+        return slice_index * self.packed.columns + step
+
+    def _symbol(self, name: str, slice_index: Expr, step: Expr, lane: Expr) -> Expr:
+        symbol = self.buffers[name][self._place(slice_index, step), lane]
+        return bind(name.rstrip("s"), tir.Cast("int32", symbol))
+
+    def _code(self, slice_index: Expr, step: Expr, lane: Expr) -> Expr:
+        if self.packed.form != "codebook":
+            return self._symbol("codes", slice_index, step, lane)
+        per_byte = codes_per_byte(self.packed.code_bits)
+        width = 8 // per_byte
+        byte = tir.Cast("int32", self.buffers["codes"][slice_index, step // per_byte, lane])
+        if per_byte == 1:
+            return bind("code", byte)
+        return bind("code", (byte >> (step % per_byte * width)) & ((1 << width) - 1))
+
+    def _value(self, code: Expr, slice_index: Expr, step: Expr, lane: Expr) -> Expr:
+        if "codebook" in self.buffers:
+            return self.buffers["codebook"][code]
+        if self.packed.form == "dense":
+            return self.buffers["values"][slice_index, step, lane]
+        return self.buffers["values"][self._place(slice_index, step), lane]
