@@ -60,6 +60,7 @@ def _interleave(schedule: s_tir.Schedule, block: SBlockRV) -> None:
     wide = [loop for loop in spatial if extent(schedule, loop) % _INDEPENDENT_CHAINS == 0]
     if not wide or kinds != "S" * len(spatial) + "R" * len(reductions):
         return
-    _, inner = schedule.split(wide[-1], [None, _INDEPENDENT_CHAINS])
-    schedule.reorder(*reductions, inner)
+    outer, inner = schedule.split(wide[-1], [None, _INDEPENDENT_CHAINS])
+    spatial[spatial.index(wide[-1])] = outer
+    schedule.reorder(*spatial, *reductions, inner)
     schedule.unroll(inner)

@@ -57,8 +57,8 @@ class RegisterTiles(dlight.ScheduleRule):
         strides = _last_axis_strides(schedule, reduction)
         if not strides or max(strides) == 0:
             return None
-        if max(strides) > 1 and not _deinterleave(schedule, reduction, max(strides)):
-            return None
+        if max(strides) > 1:
+            _deinterleave(schedule, reduction, max(strides))
         tile = self._choose(schedule, reduction)
         if tile is None:
             return None
@@ -73,8 +73,12 @@ class RegisterTiles(dlight.ScheduleRule):
         per_vector = max(self._lanes * 32 // dtype.bits, 1)
         extents = [int(each.dom.extent) for each in schedule.get(block).iter_vars]
         spatial = extents[: axes(schedule, block).count("S")]
+        # LLVM handles part of a vector well, but not several vectors and a part: whole ones then.
         candidates = [
-            lanes for lanes in _divisors(spatial[-1]) if lanes <= _MOST_VECTORS * per_vector
+            lanes
+            for lanes in _divisors(spatial[-1])
+            if lanes <= per_vector
+            or (lanes % per_vector == 0 and lanes <= _MOST_VECTORS * per_vector)
         ]
         lanes = min(candidates, key=lambda each: _cost(each, per_vector))
         if lanes == 1:
