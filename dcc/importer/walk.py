@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import tvm
 from tvm import relax
 from tvm.ir import GenericConst
 
@@ -83,7 +84,7 @@ class Walk:
             raise operation.error(f"no support for this operator of the domain '{domain}'")
         try:
             result = converter(operation) if converter else upstream.convert(operation)
-            return self._bind(result)
+            return [self._static(operation, value) for value in self._bind(result)]
         except ModelError:
             raise
         except Exception as error:
@@ -107,6 +108,16 @@ class Walk:
             fields = range(len(result.ty.fields))
             return [self.builder.emit(relax.TupleGetItem(result, index)) for index in fields]
         return [result]
+
+    @staticmethod
+    def _static(operation: Operation, value: Value) -> Value:
+        if isinstance(value, relax.Var) and not isinstance(value.ty.shape, relax.ShapeExpr):
+            raise operation.error("gives a tensor whose shape depends on data; not supported")
+        if isinstance(value, relax.Var) and not all(
+            isinstance(size, tvm.tirx.IntImm) for size in value.ty.shape
+        ):
+            raise operation.error("gives a tensor whose shape depends on data; not supported")
+        return value
 
     def _fold(self, operation: Operation) -> list[np.ndarray] | None:
         node = operation.node

@@ -1,6 +1,27 @@
 """Converters of single ONNX operators to Relax, where TVM's own are missing, wrong or too general."""
 
-from dcc.importer.converters import convolution, linear, moving, normalization, recurrent
+from dcc.importer.converters import (
+    convolution,
+    elementwise,
+    linear,
+    moving,
+    normalization,
+    padding,
+    pooling,
+    recurrent,
+    resizing,
+)
 from dcc.importer.converters.registry import find_converter
 
-__all__ = ["convolution", "find_converter", "linear", "moving", "normalization", "recurrent"]
+__all__ = [
+    "convolution",
+    "elementwise",
+    "find_converter",
+    "linear",
+    "moving",
+    "normalization",
+    "padding",
+    "pooling",
+    "recurrent",
+    "resizing",
+]

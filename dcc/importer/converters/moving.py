@@ -14,10 +14,11 @@ from dcc.importer.operation import Operation, constant
 @converter("Identity", "Dropout")
 def identity(operation: Operation) -> list[relax.Expr]:
     """The input itself; Dropout's mask (second output) is all true at inference."""
+    if operation.node.operator == "Dropout" and operation.has(2):
+        if np.any(operation.constant(2, "training_mode")):
+            raise operation.error("training_mode is not supported; export the model for inference")
     result = [operation.tensor(0)]
     if len(operation.node.outputs) > 1:
-        if operation.has(2) and np.any(operation.constant(2, "training_mode")):
-            raise operation.error("training_mode is not supported; export the model for inference")
         result.append(constant(np.ones(operation.shape(), bool)))
     return result
 
