@@ -67,9 +67,10 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise InputError(f"there is no file '{path}'; expected an .npz file (numpy.savez)")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"'{path}' holds one bare array; expected an .npz file")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"'{path}' holds one bare array; expected an .npz file")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"'{path}' is not an .npz file that can be read: {error}") from None
