@@ -93,7 +93,7 @@ class EncodedTensor:
         if mask is not None:
             if mask.shape != codes.shape or int(bits_of(codebook)[0]) != 0:
                 raise EncodingError(
-                    f"codes of shape {list(codes.shape)} behind a mask of shape {list(mask.shape)}: "
+                    f"codes of shape {list(codes.shape)} behind a mask of {list(mask.shape)}: "
                     "expected equal shapes and a codebook that starts with 0.0"
                 )
             codes = codes * mask.astype(np.uint8)

@@ -28,7 +28,7 @@ def lossless_candidates(array: np.ndarray) -> Iterator[TensorParts]:
         yield raw
     if levels is not None and len(levels) <= _LEVELS:
         yield _coded(bits, levels, shape, array.dtype)
-    kept = flat != 0  # NaN is kept
+    kept = (bits & ~_sign_bit(bits.dtype)) != 0  # NaN is kept, -0.0 is not
     dropped = 1 - np.count_nonzero(kept) / flat.size
     # Gaps cost at least a bit for each kept weight, so that few zeros never pay.
     if 8 * array.dtype.itemsize * dropped <= 1 - dropped:
@@ -85,5 +85,9 @@ def _lookup(bits: np.ndarray, levels: np.ndarray, first: int) -> np.ndarray:
 
 def _sort_key(bits: np.ndarray) -> np.ndarray:
     """Integers that sort as the floats of these patterns: neighbours have similar counts."""
-    sign = np.asarray(1 << (8 * bits.dtype.itemsize - 1), dtype=bits.dtype)
+    sign = _sign_bit(bits.dtype)
     return np.where(bits & sign, ~bits, bits | sign)
+
+
+def _sign_bit(dtype: np.dtype) -> np.ndarray:
+    return np.asarray(1 << (8 * dtype.itemsize - 1), dtype=dtype)

@@ -80,7 +80,7 @@ def array_of(tensor: onnx.TensorProto, name: str = "") -> np.ndarray:
     """
     try:
         return numpy_helper.to_array(tensor)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError, onnx.checker.ValidationError) as error:
         raise ModelError(
             f"tensor {name or tensor.name!r} with shape {list(tensor.dims)}: its data do not fit "
             f"({_first_line(error)}); the model is damaged, export it again"
