@@ -1,7 +1,8 @@
-"""Reads a compiled module as a file: its metadata and the sizes of its parts, without running any of it.
+"""Reads a compiled module as a file: its metadata and the sizes of its parts; runs none of it.
 
-The few facts needed of the ELF format (System V ABI, chapter 4) are read here with ``struct``, because the runtime does
-without any library but numpy. The file is untrusted: each offset is checked against its length.
+The few facts needed of the ELF format (System V ABI, chapter 4) are read here with ``struct``,
+because the runtime does without any library but numpy. The file is untrusted: each offset is
+checked against its length.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _WHAT_TO_DO = "give a module that 'dcc compile' has written"
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the file: where its bytes lie, and whether they take room there and in memory."""
+    """One section of the file: where its bytes lie, and whether they are there and are code."""
 
     name: str
     offset: int
@@ -43,7 +44,7 @@ class Section:
 
 @dataclass(frozen=True)
 class SectionSizes:
-    """Bytes of a module's file: machine code, packed weights, and the rest (metadata, symbols, constants, padding)."""
+    """Bytes of a module's file: machine code, packed weights, the rest (metadata, symbols, ...)."""
 
     code: int
     weights: int
@@ -57,7 +58,7 @@ class SectionSizes:
 
 @dataclass(frozen=True)
 class ModuleFile:
-    """What a module says about itself: the processor architecture it is for and its (checked) metadata."""
+    """What a module says about itself: its processor architecture and its (checked) metadata."""
 
     architecture: str
     metadata: dict[str, Any]
@@ -69,7 +70,8 @@ def read_module(path: str | Path) -> ModuleFile:
     Raises
     ------
     ModuleError
-        The file is missing, no shared library, damaged, not made by dcc, or of another format version.
+        The file is missing, no shared library, damaged, not made by dcc, or of another format
+        version.
     """
     with _mapped(Path(path)) as data:
         machine, sections = _sections(data, path)
@@ -80,7 +82,7 @@ def read_module(path: str | Path) -> ModuleFile:
             )
         if found[0].size > _MOST_METADATA:
             raise ModuleError(
-                f"'{path}': the metadata takes {found[0].size:,} bytes, more than is sane: {_WHAT_TO_DO}"
+                f"'{path}': metadata of {found[0].size:,} bytes is more than sane: {_WHAT_TO_DO}"
             )
         text = bytes(data[found[0].offset : found[0].offset + found[0].size])
     return ModuleFile(_MACHINES.get(machine, f"machine {machine}"), _metadata(text, path))
@@ -137,7 +139,7 @@ def _sections(data: mmap.mmap, path: str | Path) -> tuple[int, list[Section]]:
     for row in rows:
         if row[1] != _NO_BITS and row[4] + row[5] > len(data):
             raise ModuleError(
-                f"'{path}' is truncated or damaged (a section ends behind the file): compile it again"
+                f"'{path}' is truncated or damaged (a section leaves the file): compile it again"
             )
     return machine, [_section(data, row, rows[names]) for row in rows]
 
@@ -165,7 +167,8 @@ def _metadata(text: bytes, path: str | Path) -> dict[str, Any]:
         )
     if version != FORMAT_VERSION:
         raise ModuleError(
-            f"'{path}' has module format {version}, this version of dcc reads {FORMAT_VERSION}: compile it again"
+            f"'{path}' has module format {version}, this version of dcc reads {FORMAT_VERSION}: "
+            "compile it again"
         )
     wrong = _first_wrong_field(metadata)
     if wrong:

@@ -1,10 +1,11 @@
-"""The weights of a module as a read-only section of the shared library, read where the system maps it.
+"""The weights of a module as a read-only section of its library, read where the system maps it.
 
-A constant of TVM's virtual machine is copied at load, twice for a time. A section is not: its pages are read from the
-file when a kernel touches them, shared by all processes, and cost nothing before. Kernels reach it by the function
-``dcc_weights`` and the weights that were decoded at load by ``dcc_decoded`` (``T.call_extern("handle", "dcc_weights")``
-and a buffer declared over that pointer). All symbols but the metadata's are hidden, so that modules loaded side by side
-never see each other's.
+A constant of TVM's virtual machine is copied at load, twice for a time. A section is not: its
+pages are read from the file when a kernel touches them, shared by all processes, and cost nothing
+before. Kernels reach it by the function ``dcc_weights`` and the weights that were decoded at load
+by ``dcc_decoded`` (``T.call_extern("handle", "dcc_weights")`` and a buffer declared over that
+pointer). All symbols but the metadata's are hidden, so that modules loaded side by side never see
+each other's.
 """
 
 from __future__ import annotations
@@ -74,15 +75,16 @@ class WeightSection:
         self.padding = 0
         self.decoded_size = 0
 
-    def add(self, array: npt.NDArray[np.generic]) -> int:
+    def add(self, array: npt.NDArray[np.generic], alignment: int = ALIGNMENT) -> int:
         """Append an array (C order, little-endian; kept by reference until assembled).
 
         Returns
         -------
         int
-            Its offset in bytes from ``dcc_weights()``, a multiple of 64.
+            Its offset in bytes from ``dcc_weights()``, a multiple of ``alignment``, which divides
+            64.
         """
-        offset = _round_up(self.size)
+        offset = _round_up(self.size, alignment)
         self.padding += offset - self.size
         self._arrays.append(array)
         self._offsets.append(offset)
@@ -122,8 +124,9 @@ class WeightSection:
         """
         if self.size + self.decoded_size > _MOST_BYTES:
             raise CompileError(
-                f"the packed weights ({self.size:,} bytes) and the weights decoded at load ({self.decoded_size:,} bytes)"
-                f" exceed what one module can hold ({_MOST_BYTES:,} bytes): choose a smaller storage form"
+                f"the packed weights ({self.size:,} bytes) and those decoded at load "
+                f"({self.decoded_size:,} bytes) exceed what one module can hold "
+                f"({_MOST_BYTES:,} bytes): choose a smaller storage form"
             )
         weights, metadata_file = folder / "dcc_weights.bin", folder / "dcc_metadata.bin"
         self._write(weights)
@@ -153,8 +156,8 @@ class WeightSection:
                 file.write(np.ascontiguousarray(little_endian).reshape(-1).view(np.uint8).data)
 
 
-def _round_up(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def _round_up(size: int, alignment: int = ALIGNMENT) -> int:
+    return -(-size // alignment) * alignment
 
 
 def _quoted(path: Path) -> str:

@@ -1,12 +1,13 @@
 """From a Relax module with its kernels to the shared library on disk.
 
-The passes are those of TVM's own pipeline for processors (``tvm.relax.backend.cpu_generic``) without ``FoldConstant``,
-which would turn the lookup of a codebook back into a dense constant.
+The passes are those of TVM's own pipeline for processors (``tvm.relax.backend.cpu_generic``)
+without ``FoldConstant``, which would turn the lookup of a codebook back into a dense constant.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,15 @@ import tvm
 from tvm import relax
 
 from dcc.codegen.section import WeightSection
-from dcc.errors import CompileError, OutputError
+from dcc.errors import CompileError
+from dcc.files import atomic_path
 from dcc.schedules.cpu.default import apply_default_schedules
 from dcc.targets.target import Target
 from dcc.targets.toolchain import find_compiler
 
 
 def lower(module: tvm.IRModule, target: Target) -> tvm.IRModule:
-    """Legalise what operators are left, fuse, schedule and lower to calls of the virtual machine."""
+    """Legalise what operators are left, fuse, schedule and lower to the virtual machine's calls."""
     transform = relax.transform
     before = [
         transform.LegalizeOps(),
@@ -30,7 +32,8 @@ def lower(module: tvm.IRModule, target: Target) -> tvm.IRModule:
         transform.FuseOps(),
         transform.FuseTIR(),
         transform.DeadCodeElimination(),
-        transform.RewriteDataflowReshape(),  # before the schedules, which hide that a kernel only copies
+        # Before the schedules, which hide that a kernel only copies.
+        transform.RewriteDataflowReshape(),
     ]
     after = [
         transform.ToNonDataflow(),
@@ -62,8 +65,8 @@ def lower_and_build(
     Parameters
     ----------
     module : tvm.IRModule
-        Relax functions ``main`` (and ``decode`` if ``metadata["decode"]``); kernels marked ``tirx.is_scheduled`` are
-        left as they are.
+        Relax functions ``main`` (and ``decode`` if ``metadata["decode"]``); kernels marked
+        ``tirx.is_scheduled`` are left as they are.
     section : WeightSection
         What ``dcc_weights()`` and ``dcc_decoded()`` point to.
     metadata : dict
@@ -99,16 +102,6 @@ def lower_and_build(
             raise CompileError(
                 f"linking '{output}' failed: {str(error).strip()[-2000:]}"
             ) from error
-        _replace(library, Path(output))
-
-
-def _replace(source: Path, output: Path) -> None:
-    """Copy to the output's folder, then rename: the file is the old one or the new one at any time."""
-    temporary = output.with_name(f".{output.name}.partial")
-    try:
-        temporary.write_bytes(source.read_bytes())
-        temporary.chmod(0o755)
-        temporary.replace(output)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write '{output}': {error}") from None
+        with atomic_path(output) as temporary:
+            shutil.copyfile(library, temporary)
+            temporary.chmod(0o755)

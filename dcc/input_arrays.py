@@ -1,4 +1,4 @@
-"""The input tensors of a module: kept from call to call, filled from what the caller gives, checked on the way."""
+"""The input tensors of a module: kept from call to call, filled and checked at each."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class InputArrays:
             return self._by_name(inputs[0])
         if len(inputs) != len(self._specs):
             raise InputError(
-                f"the model has {len(self._specs)} inputs ({self._listed()}), {len(inputs)} were given: "
-                "give one array for each, or a dict by name"
+                f"the model has {len(self._specs)} inputs ({self._listed()}), {len(inputs)} were "
+                "given: give one array for each, or a dict by name"
             )
         return inputs
 
@@ -67,7 +67,8 @@ class InputArrays:
             faults = [f"unknown: {', '.join(map(repr, unknown))}"] * bool(unknown)
             faults += [f"missing: {', '.join(map(repr, missing))}"] * bool(missing)
             raise InputError(
-                f"the names of the inputs do not fit ({'; '.join(faults)}); expected: {self._listed()}"
+                f"the names of the inputs do not fit ({'; '.join(faults)}); "
+                f"expected: {self._listed()}"
             )
         return [inputs[name] for name in names]
 
@@ -100,12 +101,13 @@ def _converted(value: Any, spec: TensorSpec) -> npt.NDArray[Any]:
     if isinstance(value, (bool, int, float, list, tuple)) and _holds(array, expected):
         return array.astype(expected)
     raise InputError(
-        f"input '{spec.name}' has dtype {array.dtype}, expected {expected}: convert it with .astype('{expected}')"
+        f"input '{spec.name}' has dtype {array.dtype}, expected {expected}: "
+        f"convert it with .astype('{expected}')"
     )
 
 
 def _holds(array: npt.NDArray[Any], expected: np.dtype[Any]) -> bool:
-    """Tell whether Python numbers fit ``expected``: exactly, but for the rounding of floats to shorter floats."""
+    """Tell whether Python numbers fit ``expected``: exactly, but for the rounding of floats."""
     if array.dtype.kind not in "biuf":
         return False
     if expected.kind == "f":

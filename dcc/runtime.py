@@ -1,7 +1,8 @@
 """Loads and runs a compiled module; needs numpy and TVM's runtime library, nothing of the compiler.
 
-The virtual machine takes 1.4 us a call and copying into tensors that are kept 0.7 us, where making new ones takes 20:
-so a module keeps its input tensors. Its outputs are copies that belong to the caller.
+The virtual machine takes 1.4 us a call and copying into tensors that are kept 0.7 us, where
+making new ones takes 20: so a module keeps its input tensors. Its outputs are copies that belong
+to the caller.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class KernelTime:
 class Module:
     """A compiled model.
 
-    ``module(*arrays)`` takes the inputs in order, ``module({name: array})`` by their ONNX names; both return a list of
-    numpy arrays. Calls from several threads wait for each other.
+    ``module(*arrays)`` takes the inputs in order, ``module({name: array})`` by their ONNX names;
+    both return a list of numpy arrays. Calls from several threads wait for each other.
 
     Attributes
     ----------
@@ -83,9 +84,9 @@ class Module:
     def profile(
         self, *inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike], repeats: int = 20
     ) -> list[KernelTime]:
-        """Time each call that the model's main function makes (kernels and the runtime's own services).
+        """Time each call that the model's main function makes: kernels and the runtime's services.
 
-        Measured by the virtual machine's instrument hook, which adds about a microsecond to each call.
+        Measured by the virtual machine's instrument hook, which adds about a microsecond a call.
         """
         import tvm_ffi
 
@@ -130,9 +131,11 @@ def load(path: str | Path) -> Module:
     Raises
     ------
     ModuleError
-        The file is missing, no shared library, no module of dcc, damaged, or of another format version or TVM version.
+        The file is missing, no shared library, no module of dcc, damaged, or of another format
+        version or TVM version.
     TargetError
-        It is for another processor architecture or needs features this machine lacks; or TVM's runtime is missing.
+        It is for another processor architecture or needs features this machine lacks; or TVM's
+        runtime is missing.
     """
     module_file = read_module(path)
     _check(module_file, path)
@@ -174,8 +177,8 @@ def _check(module_file: ModuleFile, path: str | Path) -> None:
     metadata = module_file.metadata
     if module_file.architecture != architecture():
         raise TargetError(
-            f"'{path}' is compiled for {module_file.architecture}, this machine is {architecture()}: "
-            "compile it for a target of this machine (see 'dcc targets')"
+            f"'{path}' is compiled for {module_file.architecture}, this machine is "
+            f"{architecture()}: compile it for a target of this machine (see 'dcc targets')"
         )
     present = cpu_features()
     missing = sorted(set(metadata["target"]["features"]) - present) if present is not None else []

@@ -1,4 +1,4 @@
-"""TVM's runtime library without TVM's compiler: found on disk and loaded, ``tvm`` is never imported."""
+"""TVM's runtime library without its compiler: found on disk and loaded, ``tvm`` never imported."""
 
 from __future__ import annotations
 

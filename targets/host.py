@@ -1,4 +1,4 @@
-"""The machine that runs the compiler, as a target: LLVM's processor name, corrected by what the system really offers."""
+"""The machine that runs the compiler, as a target."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from dcc.targets.target import Target, vector_floats
 def host_target() -> Target:
     """Describe this machine.
 
-    LLVM names the processor by its family and takes all features that such a processor usually has. A hypervisor may
-    hide some and a name may be too old to imply all, so the difference to the system's own list goes into ``mattr``.
+    LLVM names the processor by its family and takes all features that such a processor usually
+    has. A hypervisor may hide some and a name may be too old to imply all, so the difference to
+    the system's own list goes into ``mattr``.
     """
     import tvm
     from tvm.target import codegen

@@ -1,4 +1,4 @@
-"""What the running machine's processor can do, found without the compiler (the runtime asks before it runs a module)."""
+"""What this machine's processor can do, found without the compiler: asked at each load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dcc.targets.target import Caches
 
-# Flag of the operating system -> LLVM's name of the same feature. What is missing here has the same name or is not checked.
+# Flag of the operating system -> LLVM's name of the same feature. What is missing is not checked.
 _LINUX_X86 = {
     "pni": "sse3",
     "ssse3": "ssse3",
@@ -64,14 +64,14 @@ _ARCHITECTURES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aa
 
 
 def architecture() -> str:
-    """The machine's architecture as in a target triple: ``x86_64``, ``aarch64`` or what the system calls it."""
+    """Name the machine's architecture as a target triple does: ``x86_64``, ``aarch64``, ..."""
     machine = platform.machine().lower()
     return _ARCHITECTURES.get(machine, machine)
 
 
 @functools.cache
 def cpu_features() -> frozenset[str] | None:
-    """Features of this machine by LLVM's names, or None where the system does not tell (then nothing is checked)."""
+    """List this machine's features by LLVM's names; None where the system does not tell."""
     flags = _flags_of_linux() or _flags_of_macos()
     if not flags:
         return None

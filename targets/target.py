@@ -1,4 +1,4 @@
-"""What a device is, as plain data: the TVM target, its vector unit, its memories and what an access costs.
+"""What a device is, as plain data: TVM's target, the vector unit, memories and costs of access.
 
 Schedules and cost models choose by these attributes, never by the name of a target or a kernel.
 """
@@ -48,7 +48,7 @@ class Target:
     options : mapping
         Argument of ``tvm.target.Target`` (``kind``, ``mtriple``, ``mcpu``, ``mattr``).
     features : frozenset of str
-        Features of the instruction set by LLVM's names; the device must have all that are ``required``.
+        Features of the instruction set by LLVM's names.
     vector_floats : int
         Width of a vector register in float32 elements.
     cores : int
@@ -71,20 +71,21 @@ class Target:
     def required_features(self) -> tuple[str, ...]:
         """Features that a machine must have to run code of this target, sorted, by LLVM's names.
 
-        Only those that :func:`dcc.targets.processor.cpu_features` can see: tuning hints of LLVM are none.
+        Only those that :func:`dcc.targets.processor.cpu_features` can see; LLVM's tuning hints
+        are none.
         """
         from dcc.targets.processor import CHECKABLE_FEATURES
 
         return tuple(sorted(self.features & CHECKABLE_FEATURES))
 
     def tvm_target(self) -> tvm.target.Target:
-        """The same as an object of TVM (needs the compiler)."""
+        """Make the same as an object of TVM (needs the compiler)."""
         import tvm
 
         return tvm.target.Target(dict(self.options))
 
     def describe(self) -> dict[str, Any]:
-        """What a module's metadata says about its target; the runtime checks ``features``."""
+        """Describe the target as a module's metadata does; the runtime checks ``features``."""
         return {
             "name": self.name,
             **{

@@ -14,7 +14,7 @@ _USUAL_NAMES = ("c++", "g++", "clang++")
 
 
 def find_compiler() -> str:
-    """Path of the C++ compiler: ``$CXX`` if set, else the first of ``c++``, ``g++`` and ``clang++`` on the path.
+    """Find the C++ compiler: ``$CXX`` if set, else the first of ``c++``, ``g++`` and ``clang++``.
 
     Raises
     ------
@@ -28,10 +28,11 @@ def find_compiler() -> str:
             return path
     if asked:
         raise TargetError(
-            f"the C++ compiler '{asked}' (environment variable CXX) was not found: correct or unset CXX"
+            f"the C++ compiler '{asked}' (variable CXX) was not found: correct or unset CXX"
         )
     raise TargetError(
-        f"no C++ compiler was found (tried {', '.join(_USUAL_NAMES)}): install one (such as the package g++) or set CXX"
+        f"no C++ compiler was found (tried {', '.join(_USUAL_NAMES)}): "
+        "install one (such as the package g++) or set CXX"
     )
 
 

@@ -1,4 +1,4 @@
-"""Generic x86 targets by the levels of the x86-64 psABI, for modules that run on more than one machine."""
+"""Generic x86 targets by the levels of the x86-64 psABI: modules for more than one machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def level3_target() -> Target:
 
 
 def level4_target() -> Target:
-    """AVX-512: 16 floats a vector. LLVM would prefer 256-bit vectors for this level, so that is taken back."""
+    """AVX-512: 16 floats a vector; LLVM's preference for 256-bit ones is taken back."""
     return _target("x86-64-v4", "x86 with AVX-512 (F, BW, CD, DQ, VL)", _LEVEL4, 16)
 
 

@@ -38,7 +38,7 @@ class _Guarded(dlight.ScheduleRule):
 
 
 def default_rules(target: Target) -> list[dlight.ScheduleRule]:
-    """Make the rules for ``target``, in order of preference; a function that none takes stays as it is."""
+    """Make the rules for ``target``, preferred ones first; what none takes stays as it is."""
     return [_Guarded(RegisterTiles(target.vector_floats)), _Guarded(ParallelLoops())]
 
 

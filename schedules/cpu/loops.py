@@ -34,7 +34,7 @@ class ParallelLoops(dlight.ScheduleRule):
 
 
 def parallelize(schedule: s_tir.Schedule, block: SBlockRV) -> None:
-    """Fuse the leading spatial loops of a stage, all but the innermost loop, and run them in parallel."""
+    """Fuse a stage's leading spatial loops, but for the innermost, and run them in parallel."""
     loops = schedule.get_loops(block)
     if work(schedule, block) < PARALLEL_WORK or len(loops) == 0:
         return
@@ -50,7 +50,7 @@ def parallelize(schedule: s_tir.Schedule, block: SBlockRV) -> None:
 
 
 def _interleave(schedule: s_tir.Schedule, block: SBlockRV) -> None:
-    """Let several results of a reduction grow side by side: one alone waits for each addition to end."""
+    """Let several results grow side by side: one alone waits for each addition to end."""
     loops = schedule.get_loops(block)
     kinds = axes(schedule, block)
     if len(loops) != len(kinds):

@@ -50,7 +50,7 @@ def work(schedule: s_tir.Schedule, block: SBlockRV) -> int:
 
 
 def inline_maps(schedule: s_tir.Schedule) -> None:
-    """Inline each spatial stage into its consumers where that does not repeat or branch inside work.
+    """Inline each spatial stage into its consumers where that does not repeat its work.
 
     What a reduction reads stays in memory unless it is a mere copy: a padding's condition or an
     exponential would be evaluated once for each element of the reduction.

@@ -108,7 +108,7 @@ def _largest_divisor(number: int, most: int) -> int:
 
 
 def _split_stages(schedule: s_tir.Schedule) -> tuple[SBlockRV | None, SBlockRV | None]:
-    """Find the only reduction and the element-wise stage behind it, if the function has this form."""
+    """Find the only reduction and the map behind it, if the function has this form."""
     blocks = stages(schedule)
     found = [index for index, block in enumerate(blocks) if "R" in axes(schedule, block)]
     if len(found) != 1 or len(blocks) - found[0] > 2:
@@ -151,7 +151,7 @@ def _writes_in_order(schedule: s_tir.Schedule, block: SBlockRV) -> bool:
 
 
 def _reads_in_order(schedule: s_tir.Schedule, reader: SBlockRV, writer: SBlockRV) -> bool:
-    """Tell whether ``reader`` reads each element that ``writer`` writes at its own position only."""
+    """Tell whether ``reader`` reads what ``writer`` writes at its own position only."""
     buffer = schedule.get(writer).writes[0].source
     variables = _spatial_variables(schedule, reader)
     reads = [each for each in schedule.get(reader).reads if each.source.same_as(buffer)]
