@@ -41,7 +41,8 @@ class OutputDifference:
         """Signal-to-quantisation-noise ratio in decibel; None where nothing differs."""
         if not self.noise:
             return None
-        return 10 * math.log10(self.signal / self.noise) if self.signal else -math.inf
+        ratio = self.signal / self.noise
+        return 10 * math.log10(ratio) if ratio else -math.inf
 
     def add(self, actual: np.ndarray, expected: np.ndarray) -> None:
         """Take one more run into account."""

@@ -37,7 +37,10 @@ def test_idx_folder(tmp_path, digits, pack):
     np.testing.assert_array_equal(read_labelled(tmp_path, scale=1).samples, images)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:3], lambda b: b"\1" + b[1:], lambda b: b"\x1f\x8b" + b])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-1], lambda b: b[:3], lambda b: b"\1" + b[1:], lambda b: b"\x1f\x8b" + b],
+)
 def test_damaged_idx(tmp_path, digits, damage):
     (tmp_path / "images-idx").write_bytes(damage(idx_bytes(digits[0])))
     (tmp_path / "labels-idx").write_bytes(idx_bytes(digits[1]))
@@ -92,7 +95,7 @@ def test_wrong_npz(tmp_path, arrays, message):
 def test_no_npz_at_all(tmp_path, content):
     path = tmp_path / "data.npz"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="data.npz"):
+    with pytest.raises(InputError, match="data"):
         read_arrays(path)
     with pytest.raises(InputError, match="there is no file"):
         read_arrays(tmp_path / "other.npz")

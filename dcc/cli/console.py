@@ -27,13 +27,14 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for position, name in enumerate(columns):
         number = left <= position < len(columns) - 1
         table.add_column(name, justify="right" if number else "left", no_wrap=number)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     # Without a terminal nobody can widen the window: never cut a line there.
+    print(title)
     width = None if sys.stdout.isatty() else 200
     Console(width=width, highlight=False, markup=False, soft_wrap=False).print(table)
 
