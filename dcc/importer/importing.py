@@ -12,12 +12,13 @@ from tvm import relax
 
 from dcc.errors import ModelError
 from dcc.importer.graph import DEFAULT_DOMAINS, Graph, read_graph
-from dcc.importer.model import ImportedModel, TensorSpec
+from dcc.importer.model import ImportedModel
+from dcc.tensor_spec import TensorSpec
 from dcc.importer.naming import Names
 from dcc.importer.operation import Value, element_type, static_shape
 from dcc.importer.refusals import refuse_quantized
 from dcc.importer.shapes import input_specs
-from dcc.importer.walk import Walk, as_expression
+from dcc.importer.walk import Walk, as_expression, closing_block
 from dcc.importer.weights import choose_parameters
 
 
@@ -119,10 +120,11 @@ class _Import:
     def _build(self) -> tuple[tvm.ir.IRModule, list[relax.Expr]]:
         builder = relax.BlockBuilder()
         walk = Walk(builder, self._opset, self._arrays, frozenset(self._weights), self._values)
+        if not self._graph.outputs:
+            raise ModelError(f"graph '{self._graph.name}' has no outputs")
         with builder.function("main", [*self._input_variables, *self._parameters]):
-            outputs = [as_expression(value) for value in walk.run(self._graph, {})]
-            if not outputs:
-                raise ModelError(f"graph '{self._graph.name}' has no outputs")
+            with closing_block(builder):
+                outputs = [as_expression(value) for value in walk.run(self._graph, {})]
             result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
             builder.emit_func_output(builder.emit(result))
         return builder.get(), outputs

@@ -7,14 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.ir import IRModule
 
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """Name (as in the ONNX file), static shape and element type of an input or output."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
+from dcc.tensor_spec import TensorSpec
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 
 from dcc.errors import ModelError
-from dcc.importer.model import TensorSpec
+from dcc.tensor_spec import TensorSpec
 
 
 def input_specs(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tvm
@@ -170,7 +171,8 @@ class Walk:
         """A branch as a block of its own, so that only the branch taken is computed."""
         self.builder.begin_scope(None)
         self.builder._begin_binding_block()
-        outputs = [as_expression(value) for value in self.run(graph, values)]
+        with closing_block(self.builder):
+            outputs = [as_expression(value) for value in self.run(graph, values)]
         body = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
         body = self.builder.emit(body)
         block = self.builder._end_block()
@@ -181,3 +183,13 @@ class Walk:
 def as_expression(value: Value) -> relax.Expr:
     """A value as a Relax expression."""
     return constant(value) if isinstance(value, np.ndarray) else value
+
+
+@contextlib.contextmanager
+def closing_block(builder: relax.BlockBuilder) -> Iterator[None]:
+    """End the current block if an error leaves it: TVM warns on the terminal otherwise."""
+    try:
+        yield
+    except BaseException:
+        builder._end_block()
+        raise

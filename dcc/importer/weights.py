@@ -2,7 +2,7 @@
 
 Every float tensor that reaches the weight input of an operator that can compute from a compressed weight, directly or
 through operators that only move elements; and every other float tensor that is not tiny, so that biases can be coded,
-too. What an operator reads like an attribute (clip bounds, paddings, scales, statistics) and all integers are constants.
+too. What an operator reads like an attribute (clip bounds, paddings, scales, statistics, gate biases) and all integers are constants.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ MOVING_OPERATORS = frozenset(
 ATTRIBUTE_INPUTS: dict[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2, 3, 4),
     "Clip": (1, 2),
+    "GRU": (3, 7),
+    "LSTM": (3, 7),
     "Dropout": (1, 2),
     "OneHot": (1, 2),
     "Pad": (2,),
@@ -61,7 +63,7 @@ def choose_parameters(graph: Graph) -> WeightChoice:
     for name, value in graph.constants.items():
         if not _is_float(value):
             continue
-        if value.ndim > 0 and value.size > 1 and _reaches_weight_input(name, consumers):
+        if value.ndim > 0 and value.size > 1 and _weight_reader(name, consumers) is not None:
             weights.add(name)
         elif value.size >= SMALLEST_PARAMETER and not _only_attribute(name, consumers):
             others.add(name)
@@ -82,16 +84,17 @@ def _all_consumers(graph: Graph, found: Consumers | None = None) -> Consumers:
     return found
 
 
-def _reaches_weight_input(name: str, consumers: Consumers) -> bool:
+def _weight_reader(name: str, consumers: Consumers) -> str | None:
+    """The operator whose weight input the tensor reaches; None where it reaches none."""
     pending, seen = [name], {name}
     while pending:
         for operator, position, outputs in consumers.get(pending.pop(), []):
             if position in WEIGHT_INPUTS.get(operator, ()):
-                return True
+                return operator
             if operator in MOVING_OPERATORS and position == 0 and outputs[0] not in seen:
                 seen.add(outputs[0])
                 pending.append(outputs[0])
-    return False
+    return None
 
 
 def _only_attribute(name: str, consumers: Consumers) -> bool:
@@ -103,3 +106,21 @@ def _only_attribute(name: str, consumers: Consumers) -> bool:
 
 def _is_float(value: np.ndarray) -> bool:
     return value.dtype.kind == "f" or value.dtype.name == "bfloat16"
+
+
+def operator_types(graph: Graph) -> dict[str, str]:
+    """Tensor name -> operator that reads it as a weight, for every weight of ``graph`` and its subgraphs.
+
+    An operator that a recipe can name: ``Conv``, ``Gemm``, ``MatMul``, ``Gather``, ``LSTM``, ``GRU``, ``ConvTranspose``.
+    """
+    consumers = _all_consumers(graph)
+    types: dict[str, str] = {}
+    pending = [graph]
+    while pending:
+        current = pending.pop()
+        pending += current.subgraphs()
+        for name in current.constants:
+            reader = _weight_reader(name, consumers)
+            if reader is not None:
+                types[name] = reader
+    return types

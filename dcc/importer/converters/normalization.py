@@ -97,3 +97,23 @@ def root_mean_square_normalization(operation: Operation) -> relax.Expr:
     epsilon = operation.scalar(operation.attribute("epsilon", 1e-5))
     deviation = emit(relax.op.sqrt(relax.op.add(square, epsilon)))
     return relax.op.multiply(relax.op.divide(data, deviation), operation.tensor(1))
+
+
+@converter("LRN")
+def local_response_normalization(operation: Operation) -> relax.Expr:
+    """``x / (bias + alpha / size * sum of squares over neighbouring channels) ** beta``."""
+    emit, data = operation.emit, operation.tensor(0)
+    size, channels = operation.attribute("size"), operation.shape()[1]
+    before = (size - 1) // 2
+    widths = [0, 0, before, size - 1 - before] + [0, 0] * (operation.rank() - 2)
+    squares = emit(relax.op.nn.pad(relax.op.multiply(data, data), widths))
+    total = None
+    for start in range(size):
+        part = emit(relax.op.strided_slice(squares, [1], [start], [start + channels]))
+        total = part if total is None else emit(relax.op.add(total, part))
+    scale = operation.scalar(operation.attribute("alpha", 1e-4) / size)
+    base = relax.op.add(
+        relax.op.multiply(total, scale), operation.scalar(operation.attribute("bias", 1.0))
+    )
+    power = emit(relax.op.power(emit(base), operation.scalar(operation.attribute("beta", 0.75))))
+    return relax.op.divide(data, power)
