@@ -19,7 +19,7 @@ from dcc.codegen.symbol_stream import read_stream
 from dcc.codegen.tensor_parts import EncodingChoices, Serialized, StorageBytes, TensorParts
 from dcc.errors import EncodingError
 
-_MAX_DIMENSIONS = 64
+_MAX_DIMENSIONS = 32
 
 
 def deserialize(data: bytes, max_bytes: int) -> tuple[TensorParts, Serialized]:
@@ -42,7 +42,8 @@ def deserialize(data: bytes, max_bytes: int) -> tuple[TensorParts, Serialized]:
     dtype = numpy_dtype(DTYPE_NAMES[head & 31])
     dimensions = reader.varint(_MAX_DIMENSIONS)
     shape = tuple(reader.varint(1 << 40) for _ in range(dimensions))
-    if math.prod(shape) * (dtype.itemsize + 2) > max_bytes:
+    # Numpy multiplies the other lengths even where one is 0.
+    if math.prod(max(length, 1) for length in shape) * (dtype.itemsize + 2) > max_bytes:
         raise EncodingError(
             f"encoded tensor: shape {list(shape)} needs more than the limit of {max_bytes} bytes; "
             "the data are damaged, or the limit is too low"

@@ -10,7 +10,7 @@ from dcc.codegen.raw_values import FLOAT_NAMES, bits_of
 from dcc.codegen.tensor_parts import TensorParts
 
 _LEVELS = 256  # entries of a codebook
-_SURE = 1 << 18  # weights from which on a codebook surely beats raw values
+_SURE = 1 << 14  # weights from which on a codebook surely beats raw values
 _CHUNK = 1 << 20
 
 

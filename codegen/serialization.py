@@ -14,12 +14,14 @@ Layout (integers are LEB128)::
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from dcc.codegen.byte_reader import varint
-from dcc.codegen.raw_values import DTYPE_NAMES, numpy_dtype, write_values
+from dcc.codegen.raw_values import DTYPE_NAMES, write_values
 from dcc.codegen.relative_index import to_entries
-from dcc.codegen.sparse_plan import plan_entries
+from dcc.codegen.sparse_plan import SparsePlan, plan_entries
 from dcc.codegen.symbol_stream import StreamPlan, plan_stream, write_stream
 from dcc.codegen.tensor_parts import EncodingChoices, Serialized, StorageBytes, TensorParts
 from dcc.errors import EncodingError
@@ -29,104 +31,109 @@ MASKED, CODED, JOINT = 1 << 5, 1 << 6, 1 << 7  # flags beside the type
 
 def serialize(parts: TensorParts) -> Serialized:
     """Choose the smallest layout and write it."""
-    form = (MASKED if parts.mask is not None else 0) | (CODED if parts.codes is not None else 0)
+    form = DTYPE_NAMES.index(parts.dtype)
+    form |= (MASKED if parts.mask is not None else 0) | (CODED if parts.codes is not None else 0)
+    body = _write_body(parts)
+    form |= JOINT if body.choices.joint else 0
     shape = varint(len(parts.shape)) + b"".join(varint(length) for length in parts.shape)
-    if parts.mask is not None:
-        form_joint, body, choices, storage = _write_masked(parts, parts.mask)
-        form |= form_joint
-    elif parts.codes is not None:
-        body, choices, storage = _write_dense_codes(parts.codes.reshape(-1), _codebook_of(parts))
-    else:
-        body = write_values(_values_of(parts))
-        choices = EncodingChoices(None, None, False, ())
-        storage = StorageBytes(weights=len(body))
-    header = bytes([DTYPE_NAMES.index(parts.dtype) | form]) + shape
-    data = header + body
-    storage = _with_tables(storage, len(data) - storage.total)
-    return Serialized(data, choices, storage)
+    data = bytes([form]) + shape + body.data
+    storage = replace(body.storage, tables=len(data) - body.storage.total)
+    return Serialized(data, body.choices, storage)
 
 
-def _write_masked(
-    parts: TensorParts, mask: np.ndarray
-) -> tuple[int, bytes, EncodingChoices, StorageBytes]:
-    positions = np.flatnonzero(mask)
-    codes = None if parts.codes is None else parts.codes.reshape(-1)[positions]
-    entries = len(_codebook_of(parts)) if codes is not None else 0
-    codebook = (
-        b"" if codes is None else bytes([entries - 1]) + write_values(_codebook_of(parts)[1:])
-    )
-    code_bits = None if codes is None else (entries - 1).bit_length()
-    if not len(positions):
-        choices = EncodingChoices(1, code_bits, False, ())
-        return 0, codebook + bytes([0, 0]), choices, StorageBytes(codebook=len(codebook))
-    plan = plan_entries(positions, codes, entries, numpy_dtype(parts.dtype).itemsize)
-    gaps, is_filler = to_entries(positions, mask.size, plan.gap_bits)
-    body = [
-        codebook,
-        bytes([_stream_flags(plan.streams) | (plan.gap_bits - 1) << 4]),
-        varint(plan.entries),
-    ]
-    if codes is None:
-        names: tuple[str, ...] = ("gaps",)
-        streams = [_stream(gaps, 1 << plan.gap_bits, plan.streams[0])]
-        values = np.zeros(plan.entries, dtype=numpy_dtype(parts.dtype))
-        values[~is_filler] = _values_of(parts)
-        weights = write_values(values)
-        body += [*streams, weights]
-        weight_bytes, index_bytes = len(weights), plan.streams[0].payload_size
-    else:
-        entry_codes = np.zeros(plan.entries, dtype=np.uint8)
-        entry_codes[~is_filler] = codes
-        if plan.joint:
-            names = ("entries",)
-            symbols = gaps.astype(np.uint32) * np.uint32(entries) + entry_codes
-            body.append(_stream(symbols, entries << plan.gap_bits, plan.streams[0]))
-            weight_bytes, index_bytes = plan.streams[0].payload_size, 0
-        else:
-            names = ("gaps", "codes")
-            body.append(_stream(gaps, 1 << plan.gap_bits, plan.streams[0]))
-            body.append(_stream(entry_codes, entries, plan.streams[1]))
-            index_bytes, weight_bytes = (stream.payload_size for stream in plan.streams)
-    coded = tuple(
-        name for name, stream in zip(names, plan.streams, strict=True) if stream.lengths is not None
-    )
-    choices = EncodingChoices(plan.gap_bits, code_bits, plan.joint, coded)
-    storage = StorageBytes(weight_bytes, index_bytes, len(codebook))
-    return JOINT if plan.joint else 0, b"".join(body), choices, storage
+def _write_body(parts: TensorParts) -> _Body:
+    mask, codes, codebook, values = parts.mask, parts.codes, parts.codebook, parts.values
+    if codes is not None and codebook is not None:
+        if mask is None:
+            return _write_dense_codes(codes.reshape(-1), codebook)
+        return _write_masked_codes(mask, codes, codebook)
+    if values is None:
+        raise EncodingError("encoded tensor: neither codes with a codebook nor values")
+    return _write_raw(values) if mask is None else _write_masked_values(mask, values)
 
 
-def _write_dense_codes(
-    codes: np.ndarray, codebook: np.ndarray
-) -> tuple[bytes, EncodingChoices, StorageBytes]:
+@dataclass(frozen=True)
+class _Body:
+    """Everything behind the header."""
+
+    data: bytes
+    choices: EncodingChoices
+    storage: StorageBytes  # tables are counted at the end, as what is left
+
+
+def _write_raw(values: np.ndarray) -> _Body:
+    data = write_values(values)
+    choices = EncodingChoices(None, None, False, ())
+    return _Body(data, choices, StorageBytes(weights=len(data)))
+
+
+def _write_dense_codes(codes: np.ndarray, codebook: np.ndarray) -> _Body:
     book = bytes([len(codebook) - 1]) + write_values(codebook)
     plan = plan_stream(np.bincount(codes, minlength=len(codebook)))
-    body = book + bytes([_stream_flags((plan,))]) + _stream(codes, len(codebook), plan)
-    coded = () if plan.lengths is None else ("codes",)
-    choices = EncodingChoices(None, (len(codebook) - 1).bit_length(), False, coded)
-    return body, choices, StorageBytes(weights=plan.payload_size, codebook=len(book))
+    data = book + bytes([_stream_flags((plan,))]) + _stream(codes, len(codebook), plan)
+    choices = EncodingChoices(None, _code_bits(codebook), False, _coded(("codes",), (plan,)))
+    return _Body(data, choices, StorageBytes(weights=plan.payload_size, codebook=len(book)))
+
+
+def _write_masked_values(mask: np.ndarray, values: np.ndarray) -> _Body:
+    positions = np.flatnonzero(mask)
+    if not len(positions):
+        return _Body(bytes([0, 0]), EncodingChoices(1, None, False, ()), StorageBytes())
+    plan = plan_entries(positions, None, 0, values.dtype.itemsize)
+    gaps, is_filler = to_entries(positions, mask.size, plan.gap_bits)
+    per_entry = np.zeros(plan.entries, dtype=values.dtype)
+    per_entry[~is_filler] = values
+    weights = write_values(per_entry)
+    data = _entry_header(plan) + _stream(gaps, 1 << plan.gap_bits, plan.streams[0]) + weights
+    choices = EncodingChoices(plan.gap_bits, None, False, _coded(("gaps",), plan.streams))
+    return _Body(data, choices, StorageBytes(len(weights), plan.streams[0].payload_size))
+
+
+def _write_masked_codes(mask: np.ndarray, codes: np.ndarray, codebook: np.ndarray) -> _Body:
+    positions = np.flatnonzero(mask)
+    kept = codes.reshape(-1)[positions]
+    book = bytes([len(codebook) - 1]) + write_values(codebook[1:])
+    code_bits = _code_bits(codebook)
+    if not len(positions):
+        choices = EncodingChoices(1, code_bits, False, ())
+        return _Body(book + bytes([0, 0]), choices, StorageBytes(codebook=len(book)))
+    plan = plan_entries(positions, kept, len(codebook), codebook.dtype.itemsize)
+    gaps, is_filler = to_entries(positions, mask.size, plan.gap_bits)
+    per_entry = np.zeros(plan.entries, dtype=np.uint8)
+    per_entry[~is_filler] = kept
+    names: tuple[str, ...]
+    if plan.joint:
+        names = ("entries",)
+        symbols = gaps.astype(np.uint32) * np.uint32(len(codebook)) + per_entry
+        streams = _stream(symbols, len(codebook) << plan.gap_bits, plan.streams[0])
+        storage = StorageBytes(plan.streams[0].payload_size, 0, len(book))
+    else:
+        names = ("gaps", "codes")
+        streams = _stream(gaps, 1 << plan.gap_bits, plan.streams[0])
+        streams += _stream(per_entry, len(codebook), plan.streams[1])
+        index_bytes, code_bytes = (stream.payload_size for stream in plan.streams)
+        storage = StorageBytes(code_bytes, index_bytes, len(book))
+    choices = EncodingChoices(plan.gap_bits, code_bits, plan.joint, _coded(names, plan.streams))
+    return _Body(book + _entry_header(plan) + streams, choices, storage)
+
+
+def _entry_header(plan: SparsePlan) -> bytes:
+    flags = _stream_flags(plan.streams) | (plan.gap_bits - 1) << 4
+    return bytes([flags]) + varint(plan.entries)
 
 
 def _stream_flags(streams: tuple[StreamPlan, ...]) -> int:
     return sum(1 << place for place, stream in enumerate(streams) if stream.lengths is not None)
 
 
+def _coded(names: tuple[str, ...], streams: tuple[StreamPlan, ...]) -> tuple[str, ...]:
+    pairs = zip(names, streams, strict=True)
+    return tuple(name for name, stream in pairs if stream.lengths is not None)
+
+
+def _code_bits(codebook: np.ndarray) -> int:
+    return (len(codebook) - 1).bit_length()
+
+
 def _stream(symbols: np.ndarray, alphabet: int, plan: StreamPlan) -> bytes:
     return plan.table + write_stream(symbols, alphabet, plan)
-
-
-def _with_tables(storage: StorageBytes, tables: int) -> StorageBytes:
-    return StorageBytes(
-        storage.weights, storage.indices, storage.codebook, storage.tables + tables, storage.padding
-    )
-
-
-def _codebook_of(parts: TensorParts) -> np.ndarray:
-    if parts.codebook is None:
-        raise EncodingError("codes without a codebook")
-    return parts.codebook
-
-
-def _values_of(parts: TensorParts) -> np.ndarray:
-    if parts.values is None:
-        raise EncodingError("neither codes nor values")
-    return parts.values

@@ -16,7 +16,6 @@ only in proportion to its size.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,15 @@ from onnx import helper
 
 from dcc.codegen.byte_reader import ByteReader, varint
 from dcc.codegen.encoded_tensor import EncodedTensor, StorageBytes
-from dcc.codegen.raw_values import compress_bytes, decompress_bytes, numpy_dtype
+from dcc.codegen.raw_values import numpy_dtype
+from dcc.container_sections import (
+    allowance,
+    file_size_for,
+    pack_blob,
+    read_section,
+    section,
+    unpack_blob,
+)
 from dcc.errors import ContainerError, EncodingError, ModelError
 from dcc.files import atomic_write
 from dcc.onnx_weights import array_of, clear_data, restore, strip, weight_tensors
@@ -36,10 +43,6 @@ from dcc.onnx_weights import array_of, clear_data, restore, strip, weight_tensor
 MAGIC = b"\x93DCZ"
 VERSION = 1
 
-_FREE_BYTES = 1 << 28  # decoded bytes that any container may ask for
-_RATIO = 2048  # decoded bytes that each byte of a larger one may ask for
-_FREE_GRAPH_BYTES = 1 << 22
-_GRAPH_RATIO = 256
 _MAX_WEIGHTS = 1 << 20
 
 
@@ -115,9 +118,9 @@ class Container:
     def to_bytes(self) -> bytes:
         """Return the contents of the file."""
         sections = (
-            _section(self._recipe_blob())
-            + _section(self._graph_blob())
-            + _section(self._tensor_blob())
+            section(self._recipe_blob())
+            + section(self._graph_blob())
+            + section(self._tensor_blob())
         )
         data = MAGIC + varint(self.version) + sections
         return data + bytes(self._padding(len(data)))
@@ -128,7 +131,7 @@ class Container:
         storage = {name: tensor.nbytes() for name, tensor in self.tensors.items()}
         payload = len(recipe) + len(graph) + sum(part.total for part in storage.values())
         total = len(MAGIC + varint(self.version)) + sum(
-            len(_section(blob)) for blob in (recipe, graph, tensors)
+            len(section(blob)) for blob in (recipe, graph, tensors)
         )
         return ContainerBytes(
             len(graph), len(recipe), total - payload, self._padding(total), storage
@@ -155,12 +158,12 @@ class Container:
             If the data are damaged, cut short, of another version or ask for too much memory.
         """
         try:
-            return _parse(data, _allowance(len(data)) if max_bytes is None else max_bytes)
+            return _parse(data, allowance(len(data)) if max_bytes is None else max_bytes)
         except EncodingError as error:
             raise ContainerError(str(error)) from error
 
     def _recipe_blob(self) -> bytes:
-        return _blob(json.dumps(self.recipe, separators=(",", ":"), sort_keys=True).encode())
+        return pack_blob(json.dumps(self.recipe, separators=(",", ":"), sort_keys=True).encode())
 
     def _graph_blob(self) -> bytes:
         bare = onnx.ModelProto()
@@ -168,7 +171,7 @@ class Container:
         for tensor in weight_tensors(bare).values():
             tensor.ClearField("dims")
             tensor.ClearField("data_type")
-        return _blob(bare.SerializeToString(deterministic=True))
+        return pack_blob(bare.SerializeToString(deterministic=True))
 
     def _tensor_blob(self) -> bytes:
         parts = [varint(len(self.tensors))]
@@ -180,7 +183,7 @@ class Container:
     def _padding(self, size: int) -> int:
         """Zero bytes by which a file of ``size`` bytes may ask for its tensors' memory."""
         needed = sum(_decoded_bytes(tensor) for tensor in self.tensors.values())
-        return 0 if needed <= _allowance(size) else -(-needed // _RATIO) - size
+        return max(file_size_for(needed) - size, 0)
 
 
 def read(path: str | Path, max_bytes: int | None = None) -> Container:
@@ -204,9 +207,9 @@ def _parse(data: bytes, max_bytes: int) -> Container:
         raise ContainerError(
             f"container version {version}, expected {VERSION}; use the dcc that wrote it"
         )
-    recipe = _read_recipe(_read_section(reader, "recipe"))
-    graph = _read_graph(_read_section(reader, "graph"))
-    tensors = ByteReader(_read_section(reader, "tensors"), "tensors")
+    recipe = _read_recipe(read_section(reader, "recipe"))
+    graph = _read_graph(read_section(reader, "graph"))
+    tensors = ByteReader(read_section(reader, "tensors"), "tensors")
     if any(reader.rest()):
         raise ContainerError("bytes left over behind the last section; the file is damaged")
     slots = weight_tensors(graph)
@@ -232,7 +235,7 @@ def _parse(data: bytes, max_bytes: int) -> Container:
 
 def _read_recipe(blob: bytes) -> dict[str, Any]:
     try:
-        recipe = json.loads(_unblob(blob))
+        recipe = json.loads(unpack_blob(blob))
     except (ValueError, RecursionError) as error:
         raise ContainerError("the recipe is no JSON; the file is damaged") from error
     if not isinstance(recipe, dict):
@@ -243,37 +246,10 @@ def _read_recipe(blob: bytes) -> dict[str, Any]:
 def _read_graph(blob: bytes) -> onnx.ModelProto:
     graph = onnx.ModelProto()
     try:
-        graph.ParseFromString(_unblob(blob))
+        graph.ParseFromString(unpack_blob(blob))
     except DecodeError as error:
         raise ContainerError("the graph is no ONNX model; the file is damaged") from error
     return graph
-
-
-def _section(blob: bytes) -> bytes:
-    return varint(len(blob)) + blob + zlib.crc32(blob).to_bytes(4, "little")
-
-
-def _read_section(reader: ByteReader, name: str) -> bytes:
-    blob = reader.take(reader.varint(reader.remaining))
-    if int.from_bytes(reader.take(4), "little") != zlib.crc32(blob):
-        raise ContainerError(f"the checksum of the {name} does not match; the file is damaged")
-    return blob
-
-
-def _blob(data: bytes) -> bytes:
-    """Size and zstd where that is smaller; size 0 says plain."""
-    packed = varint(len(data)) + compress_bytes(data)
-    return packed if len(packed) < 1 + len(data) else b"\0" + data
-
-
-def _unblob(blob: bytes) -> bytes:
-    reader = ByteReader(blob, "section")
-    size = reader.varint(max(_FREE_GRAPH_BYTES, _GRAPH_RATIO * len(blob)))
-    return decompress_bytes(reader.rest(), size) if size else reader.rest()
-
-
-def _allowance(file_size: int) -> int:
-    return max(_FREE_BYTES, _RATIO * file_size)
 
 
 def _decoded_bytes(tensor: EncodedTensor) -> int:

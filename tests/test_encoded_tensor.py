@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dcc.codegen.byte_reader import varint
 from dcc.codegen.encoded_tensor import EncodedTensor
 from dcc.codegen.raw_values import DTYPE_NAMES, bits_of, numpy_dtype
 from dcc.errors import EncodingError
@@ -184,6 +185,12 @@ def test_any_bytes_end_in_an_error_or_a_tensor(data):
     except EncodingError:
         return
     assert tensor.decode().shape == tensor.shape
+
+
+def test_lengths_beside_a_zero_are_bounded_too():
+    for lengths in ([0, 1 << 40, 1 << 40], [0] * 33):
+        with pytest.raises(EncodingError):
+            EncodedTensor.from_bytes(bytes([0]) + b"".join(map(varint, [len(lengths), *lengths])))
 
 
 def test_bfloat16_is_no_float16():

@@ -43,10 +43,15 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
 def test_an_error_in_between_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.so"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        assert temporary.suffix == ".so"
-        temporary.write_bytes(b"half")
-        raise RuntimeError
+
+    def fail_half_way():
+        with atomic_path(path) as temporary:
+            assert temporary.suffix == ".so"
+            temporary.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     with pytest.raises(OutputError, match=os.strerror(errno.ENOSPC)), atomic_path(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert path.read_bytes() == b"old"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
 from dcc.codegen.byte_reader import ByteReader, varint
 from dcc.container import MAGIC, Container
@@ -105,8 +106,7 @@ def outcome(data: bytes) -> str:
     try:
         container = Container.from_bytes(data)
         model = container.to_onnx()
-    except (ContainerError, ModelError) as error:
-        assert str(error)
+    except (ContainerError, ModelError):
         return "error"
     tensors = weight_tensors(model)
     assert list(tensors) == list(container.tensors)
@@ -161,9 +161,5 @@ def test_a_bomb_is_refused_before_it_unfolds():
     graph.initializer.add(name="w")
     parts[1] = b"\0" + onnx.helper.make_model(graph).SerializeToString()
     parts[2] = varint(1) + varint(len(bomb)) + bomb
-    try:
+    with pytest.raises(ContainerError, match="limit"):
         Container.from_bytes(assemble(parts))
-    except ContainerError as error:
-        assert "limit" in str(error)
-    else:
-        raise AssertionError("four gibibytes were accepted")

@@ -1,6 +1,7 @@
 """Huffman codes: optimal, canonical, limited; streams and tables."""
 
 import heapq
+import itertools
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_codes_are_canonical(counts):
     used = sorted((int(lengths[s]), s) for s in np.flatnonzero(lengths))
     words = [format(codes[s], f"0{size}b") for size, s in used]
     assert words == sorted(words)
-    assert not any(b.startswith(a) for a, b in zip(words, words[1:], strict=False))
+    assert not any(b.startswith(a) for a, b in itertools.pairwise(words))
     assert int(codes[used[0][1]]) == 0
 
 
