@@ -40,15 +40,16 @@ def read_section(reader: ByteReader, name: str) -> bytes:
 
 
 def pack_blob(data: bytes) -> bytes:
-    """Size and zstd where that is smaller; size 0 says plain."""
+    """Size and zstd where that is smaller and may be read again; size 0 says plain."""
     packed = varint(len(data)) + compress_bytes(data)
-    return packed if len(packed) < 1 + len(data) else b"\0" + data
+    readable = len(data) <= _largest_unpacked(len(packed))
+    return packed if readable and len(packed) < 1 + len(data) else b"\0" + data
 
 
 def unpack_blob(blob: bytes) -> bytes:
     """Inverse of :func:`pack_blob`; EncodingError if the blob is damaged or unfolds too far."""
     reader = ByteReader(blob, "section")
-    size = reader.varint(max(_FREE_BLOB_BYTES, _BLOB_RATIO * len(blob)))
+    size = reader.varint(_largest_unpacked(len(blob)))
     return decompress_bytes(reader.rest(), size) if size else reader.rest()
 
 
@@ -60,3 +61,7 @@ def allowance(file_size: int) -> int:
 def file_size_for(decoded_bytes: int) -> int:
     """Size that a file needs to have to ask for ``decoded_bytes``."""
     return 0 if decoded_bytes <= _FREE_BYTES else -(-decoded_bytes // _RATIO)
+
+
+def _largest_unpacked(blob_size: int) -> int:
+    return max(_FREE_BLOB_BYTES, _BLOB_RATIO * blob_size)
