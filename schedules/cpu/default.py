@@ -45,4 +45,5 @@ def default_rules(target: Target) -> list[dlight.ScheduleRule]:
 def apply_default_schedules(module: tvm.IRModule, target: Target) -> tvm.IRModule:
     """Schedule every PrimFunc of ``module`` that is not marked ``tirx.is_scheduled``."""
     with target.tvm_target():
-        return dlight.ApplyDefaultSchedule(*default_rules(target))(module)
+        # The pass writes into the module it is given.
+        return dlight.ApplyDefaultSchedule(*default_rules(target))(module.clone())

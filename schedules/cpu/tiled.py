@@ -236,10 +236,9 @@ def _flatten_pixels(schedule: s_tir.Schedule, reduction: SBlockRV, epilogue: SBl
     schedule.transform_block_layout(epilogue, spatial)
 
 
-def _deinterleave(schedule: s_tir.Schedule, block: SBlockRV, stride: int) -> bool:
+def _deinterleave(schedule: s_tir.Schedule, block: SBlockRV, stride: int) -> None:
     """Lay the input of a strided operator out so that what one output row reads lies together."""
-    strides = _last_axis_strides(schedule, block)
-    index = strides.index(stride)
+    index = _last_axis_strides(schedule, block).index(stride)
     buffer = schedule.get(block).reads[index].source
     producers = [
         each
@@ -247,17 +246,13 @@ def _deinterleave(schedule: s_tir.Schedule, block: SBlockRV, stride: int) -> boo
         if schedule.get(each).writes[0].source.same_as(buffer)
     ]
     copy = producers[0] if producers else schedule.cache_read(block, index, "global")
-    width = int(buffer.shape[-1])
-    padded = -(-width // stride) * stride
 
     def split(*indices: tvm.ir.Expr) -> list[tvm.ir.Expr]:
         return [*indices[:-1], indices[-1] % stride, indices[-1] // stride]
 
-    if padded != width:
-        return False
     layout = tirx.IndexMap.from_func(split, ndim=len(buffer.shape))
-    schedule.transform_layout(copy, ("write", 0), layout)
-    return True
+    # Where the width is odd some places stay empty; nothing reads them.
+    schedule.transform_layout(copy, ("write", 0), layout, assume_injective_transform=True)
 
 
 def _apply_tile(
