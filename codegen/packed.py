@@ -85,9 +85,18 @@ def gather(source: Array, entries: SlicedEntries, fill: float) -> Array:
     return np.where(entries.source >= 0, taken, source.dtype.type(fill))
 
 
+def _by_lanes(grid: Array, lanes: int) -> Array:
+    """A grid (rows, columns) as (slices, columns, lanes), zeros in the rows that fill the last slice."""
+    rows, columns = grid.shape
+    padded = grid
+    if rows % lanes:
+        padded = np.zeros((-(-rows // lanes) * lanes, columns), dtype=grid.dtype)
+        padded[:rows] = grid
+    return np.ascontiguousarray(padded.reshape(-1, lanes, columns).transpose(0, 2, 1))
+
+
 def _pack_dense(weight: WeightMatrix, lanes: int) -> PackedWeight:
-    entries = full_slices(weight.rows, weight.columns, lanes)
-    values = gather(weight.decode().ravel(), entries, 0).reshape(-1, weight.columns, lanes)
+    values = _by_lanes(weight.decode(), lanes)
     used = weight.grid.size * weight.dtype.itemsize
     nbytes = StorageBytes(used, 0, 0, 0, values.nbytes - used)
     return PackedWeight("dense", weight.rows, weight.columns, lanes, {"values": values}, nbytes)
@@ -101,13 +110,10 @@ def codes_per_byte(code_bits: int) -> int:
 def _pack_codebook(weight: WeightMatrix, lanes: int) -> PackedWeight:
     assert weight.codes is not None
     assert weight.codebook is not None
-    entries = full_slices(weight.rows, weight.columns, lanes)
     per_byte = codes_per_byte(weight.code_bits)
     groups = -(-weight.columns // per_byte)
     grid = np.zeros((-(-weight.rows // lanes), groups * per_byte, lanes), dtype=np.uint8)
-    grid[:, : weight.columns] = gather(weight.codes.ravel(), entries, 0).reshape(
-        -1, weight.columns, lanes
-    )
+    grid[:, : weight.columns] = _by_lanes(weight.codes, lanes)
     grid = grid.reshape(-1, groups, per_byte, lanes)
     codes = np.zeros(grid.shape[:2] + (lanes,), dtype=np.uint8)
     for place in range(per_byte):

@@ -23,6 +23,7 @@ from dcc.errors import EncodingError
 MAX_CODE_LENGTH = 12
 MIN_CODE_LENGTH = 4
 TABLE_WORD = 4
+GRID_DENSITY = 0.4
 
 Symbols = npt.NDArray[np.int64]
 
@@ -134,7 +135,8 @@ def _codings(weight: WeightMatrix, lanes: int) -> Iterator[_Coding]:
     if weight.mask is not None:
         middle = max(1, int(np.ceil(-np.log2(max(weight.density, 2.0**-10)))))
         gap_widths += range(middle, min(middle + 4, 13))
-    if weight.codebook is not None:
+    # A grid spends a bit or more on every zero: hopeless where most weights are zero.
+    if weight.codebook is not None and weight.density > GRID_DENSITY:
         gap_widths.append(None)
     for gap_bits in gap_widths:
         entries = lay_out(weight, lanes, gap_bits)

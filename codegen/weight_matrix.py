@@ -46,6 +46,22 @@ class WeightMatrix:
         if self.mask is not None and self.mask.shape != self.grid.shape:
             raise EncodingError(f"mask of shape {self.mask.shape} on a weight of {self.grid.shape}")
 
+    @classmethod
+    def from_codes(
+        cls, codes: npt.NDArray[np.uint8], codebook: npt.NDArray[np.floating]
+    ) -> WeightMatrix:
+        """Codes of shape (rows, columns); an exact zero in the codebook becomes code 0 and the mask."""
+        zeros = np.flatnonzero(codebook.view(f"u{codebook.dtype.itemsize}") == 0)
+        if not zeros.size:
+            return cls(codes=codes, codebook=codebook)
+        zero = int(zeros[0])
+        if zero:
+            swap = np.arange(codebook.size, dtype=np.uint8)
+            swap[[0, zero]] = zero, 0
+            codes, codebook = swap[codes], codebook[swap]
+        mask = codes != 0
+        return cls(codes=codes, codebook=codebook, mask=None if mask.all() else mask)
+
     @property
     def grid(self) -> npt.NDArray[np.generic]:
         """The codes, or the values where there is no codebook; shape (rows, columns)."""

@@ -56,14 +56,10 @@ def lstm_kernel(
                     gate[output] = gate[output] + partial[lane]
             for unit in range(hidden):
                 last_cell[row, unit] = (
-                    (
-                        T.float32(1) - T.sigmoid(gate[unit])
-                        if input_forget
-                        else T.sigmoid(gate[2 * hidden + unit])
-                    )
-                    * last_cell[row, unit]
-                    + T.sigmoid(gate[unit]) * T.tanh(gate[3 * hidden + unit])
-                )
+                    T.float32(1) - T.sigmoid(gate[unit])
+                    if input_forget
+                    else T.sigmoid(gate[2 * hidden + unit])
+                ) * last_cell[row, unit] + T.sigmoid(gate[unit]) * T.tanh(gate[3 * hidden + unit])
                 last_hidden[row, unit] = T.sigmoid(gate[hidden + unit]) * T.tanh(
                     last_cell[row, unit]
                 )

@@ -1,0 +1,188 @@
+"""``compress`` and ``decompress``: between an ONNX model and the target-neutral container."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import tvm
+from tvm import relax
+
+from dcc.codegen.encoded_tensor import EncodedTensor
+from dcc.container import Container, read
+from dcc.errors import ModelError
+from dcc.files import atomic_write
+from dcc.importer import import_model
+from dcc.importer.graph import read_graph
+from dcc.importer.model import ImportedModel
+from dcc.importer.shapes import input_specs
+from dcc.importer.weights import operator_types
+from dcc.ir_dump import observer
+from dcc.onnx_weights import array_of, load_model, weight_tensors
+from dcc.passes.inject_pruning_masks import MASK_SUFFIX
+from dcc.passes.options import LayerOptions, Recipe
+from dcc.passes.pipeline import Pipeline, compression_steps
+from dcc.passes.weight_table import WeightTable
+from dcc.progress import report
+from dcc.recipes import load_recipe
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def compress(
+    model: str | PathLike[str] | onnx.ModelProto,
+    output: str | PathLike[str] | None = None,
+    recipe: str | PathLike[str] | Recipe = "lossless",
+    *,
+    shapes: Shapes | None = None,
+    dump: str | PathLike[str] | None = None,
+) -> Container:
+    """Prune, share and entropy-code the weights of a model.
+
+    Parameters
+    ----------
+    model
+        Path of an ONNX file, or the model itself.
+    output
+        Where the ``.dcz`` is written; None writes nothing.
+    recipe
+        Name of a built-in recipe, path of a YAML file, or a recipe.
+    shapes
+        ONNX input name -> shape. Compression does not depend on it; only the module that the passes see does.
+    dump
+        Folder for the module after each pass.
+
+    Returns
+    -------
+    Container
+        What was written.
+
+    Raises
+    ------
+    ModelError, RecipeError, OutputError
+        With what was wrong, where, and what to do.
+    """
+    proto = model if isinstance(model, onnx.ModelProto) else load_model(Path(model))
+    chosen = load_recipe(recipe)  # type: ignore[arg-type]
+    report("importing", 0, 3)
+    imported = _import(proto, shapes)
+    table = weight_table(proto, imported)
+    report("compressing", 1, 3)
+    pipeline = Pipeline(table, observe=observer(dump))
+    pipeline.run(imported.module, compression_steps(table, chosen))
+    report("encoding", 2, 3)
+    container = Container.from_model(proto, _encoded(table, chosen), describe_recipe(chosen))
+    if output is not None:
+        container.write(Path(output))
+    report("encoding", 3, 3)
+    return container
+
+
+def decompress(
+    container: str | PathLike[str] | Container, output: str | PathLike[str] | None = None
+) -> onnx.ModelProto:
+    """Turn a container back into a plain ONNX model.
+
+    Parameters
+    ----------
+    container
+        Path of a ``.dcz`` file, or the container itself.
+    output
+        Where the ONNX file is written; None writes nothing.
+
+    Raises
+    ------
+    ContainerError, OutputError
+        The container is damaged; the file cannot be written.
+    """
+    stored = container if isinstance(container, Container) else read(Path(container))
+    model = stored.to_onnx()
+    if output is not None:
+        data = model.SerializeToString()
+        with atomic_write(Path(output)) as file:
+            file.write(data)
+    return model
+
+
+def weight_table(model: onnx.ModelProto, imported: ImportedModel) -> WeightTable:
+    """The values behind the parameters of an imported model, and who reads them."""
+    types = operator_types(read_graph(model.graph))
+    of_parameter = {
+        name: types[origin] for name, origin in imported.onnx_names.items() if origin in types
+    }
+    return WeightTable(dict(imported.weights), dict(imported.onnx_names), of_parameter)
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, Any]:
+    """What a container says about its recipe."""
+    described: dict[str, Any] = {"name": recipe.name}
+    if recipe.settings:
+        described["settings"] = dict(recipe.settings)
+    if recipe.operator_types:
+        described["operator_types"] = {k: dict(v) for k, v in recipe.operator_types.items()}
+    if recipe.layers:
+        described["layers"] = [[pattern, dict(values)] for pattern, values in recipe.layers]
+    return described
+
+
+def _import(model: onnx.ModelProto, shapes: Shapes | None) -> ImportedModel:
+    """Import the model; where an input's shape is open, only its weights: sharing does not need more."""
+    inputs = [i for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer}]
+    try:
+        input_specs(inputs, shapes)
+    except ModelError:
+        if shapes:
+            raise
+        return _weights_only(model)
+    return import_model(model, shapes)
+
+
+def _weights_only(model: onnx.ModelProto) -> ImportedModel:
+    """A module that returns the weights of ``model``."""
+    arrays = {}
+    names = {}
+    for index, (name, tensor) in enumerate(weight_tensors(model).items()):
+        array = array_of(tensor, name)
+        if array.dtype.kind == "f" and array.size > 1:
+            arrays[f"w{index}"] = array
+            names[f"w{index}"] = name
+    builder = relax.BlockBuilder()
+    parameters = [
+        relax.Var(name, relax.TensorType(array.shape, array.dtype.name))
+        for name, array in arrays.items()
+    ]
+    with builder.function("main", parameters):
+        with builder.dataflow():
+            outputs = [builder.emit(parameter) for parameter in parameters]
+            result = builder.emit_output(relax.Tuple(outputs))
+        builder.emit_func_output(result)
+    module: tvm.IRModule = builder.get()
+    return ImportedModel(module, arrays, names, [], [])
+
+
+def _encoded(table: WeightTable, recipe: Recipe) -> dict[str, EncodedTensor]:
+    """Encoded form of every weight that a pass has changed; the others are kept bit for bit by the container."""
+    tensors = {}
+    for name, origin in table.onnx_names.items():
+        options = recipe.for_layer(origin, table.operator_types.get(name, "bias"))
+        if _changes_nothing(options):
+            continue
+        mask: np.ndarray | None = table.arrays.get(name + MASK_SUFFIX)
+        codes, codebook = (table.arrays.get(name + part) for part in ("_codes", "_codebook"))
+        if codes is not None and codebook is not None:
+            tensors[origin] = EncodedTensor.from_codes(mask, codes, codebook)
+        elif mask is not None:
+            tensors[origin] = EncodedTensor.from_values(mask, table.arrays[name][mask])
+    return tensors
+
+
+def _changes_nothing(options: LayerOptions) -> bool:
+    return options.skip or (
+        options.density is None and options.bits is None and options.structure != "n:m"
+    )

@@ -1,0 +1,82 @@
+"""What a module says about itself: inputs, outputs, target, and each layer's form, reason and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from dcc.codegen.module_file import FORMAT_VERSION
+from dcc.codegen.packed import PackedWeight
+from dcc.importer.model import ImportedModel, TensorSpec
+from dcc.passes.weight_table import WeightTable
+from dcc.targets.target import Target
+
+PARTS = ("weights", "indices", "codebook", "tables", "padding")
+
+
+def module_metadata(
+    imported: ImportedModel, table: WeightTable, target: Target
+) -> dict[str, Any]:
+    """JSON-ready description of a module; see ``codegen.module_file``."""
+    return {
+        "format": FORMAT_VERSION,
+        "tvm": version("apache-tvm"),
+        "target": target.describe(),
+        "inputs": [_tensor(spec) for spec in imported.inputs],
+        "outputs": [_tensor(spec) for spec in imported.outputs],
+        "layers": list(_layers(table)),
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}
+
+
+def _layers(table: WeightTable) -> Iterator[dict[str, Any]]:
+    """One entry for each weight and storage form; weights outside of coded layers are constants."""
+    for parameter, name in table.onnx_names.items():
+        weight = table.arrays[parameter]
+        facts = {
+            "name": name,
+            "shape": list(weight.shape),
+            "dtype": weight.dtype.name,
+            "operator": table.operator_types.get(parameter, "bias"),
+        }
+        said = "; ".join(table.reasons.get(parameter, []))
+        choices = table.choices.get(name, [])
+        stored = table.layer_packed.get(name, [])
+        for (form, reason), packed in zip(choices, stored, strict=True):
+            sizes = {part: int(getattr(packed.nbytes, part)) for part in PARTS}
+            yield facts | {
+                "form": form,
+                "reason": "; ".join(part for part in (reason, said) if part),
+                "density": _density(table, parameter, weight),
+                "bytes": {**sizes, "total": int(packed.nbytes.total)},
+                "weight_bits": packed.code_bits or 8 * weight.dtype.itemsize,
+                "index_bits": packed.gap_bits,
+                "stored_as": _stored_as(form, packed),
+            }
+        if not choices:
+            yield facts | {
+                "form": "constant",
+                "reason": said or "no layer that computes from compressed weights reads it",
+                "density": _density(table, parameter, weight),
+                "bytes": {"weights": weight.nbytes, "total": weight.nbytes},
+            }
+
+
+def _stored_as(form: str, packed: PackedWeight) -> str:
+    """Form of the bytes in the file: the dense form keeps its weight coded."""
+    return packed.form if form == "dense" else form
+
+
+def _density(table: WeightTable, parameter: str, weight: np.ndarray) -> float:
+    mask = table.arrays.get(f"{parameter}_mask")
+    kept = np.count_nonzero(weight) if mask is None else np.count_nonzero(mask)
+    codes = table.arrays.get(f"{parameter}_codes")
+    if codes is not None and mask is None:
+        kept = np.count_nonzero(table.arrays[f"{parameter}_codebook"][codes])
+    return float(kept) / max(weight.size, 1)

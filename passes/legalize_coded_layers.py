@@ -1,0 +1,161 @@
+"""Lower each coded layer to the kernel of its storage form, over its packed weight.
+
+    y = dcc.codebook_matmul(x, codes, codebook, form="sparse")
+        ->    y = call_tir(fc1_sparse, (x, const bases, const entries, const codebook))
+
+The dense form becomes two calls: ``expand``, which decodes the weight and is hoisted to load time by ``LinkWeights``, and
+the kernel over the result. The huffman form reads its symbols uncoded until ``FoldHuffmanDecode``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import tvm
+from tvm import relax
+from tvm import tirx as tir
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from dcc.codegen.packed import PackedWeight
+from dcc.codegen.weight_matrix import Form, WeightMatrix
+from dcc.passes.layer_shapes import layer_shape, shape_of, weight_matrix
+from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
+from dcc.passes.operators.recurrent import recurrence_types
+from dcc.passes.parameters import MAIN, with_main
+from dcc.passes.weight_table import WeightTable
+from dcc.schedules.cost_model import estimate_all
+from dcc.schedules.cpu.expand import expand
+from dcc.schedules.kernels import LayerShape, build_kernel, default_lanes, pack_for
+from dcc.targets.target import Target
+
+SCHEDULED = "tirx.is_scheduled"
+LAYER = "dcc.layer"
+HUFFMAN = "dcc.huffman"
+EXPAND = "dcc.expand"
+
+
+@tvm.transform.module_pass(opt_level=0, name="dcc.LegalizeCodedLayers")
+@dataclass(frozen=True)
+class LegalizeCodedLayers:
+    """Replace coded layers by calls of their kernels; packed weights are noted in the table."""
+
+    table: WeightTable
+    target: Target
+
+    def transform_module(
+        self, module: tvm.IRModule, _context: tvm.transform.PassContext
+    ) -> tvm.IRModule:
+        """Rewrite ``main``; the weight parameters become constants of the calls and disappear."""
+        rewriter = _Legalizer(module, self.table, self.target)
+        function = rewriter.visit_expr(module[MAIN])
+        result = rewriter.builder_.get()
+        inputs = [v for v in function.params if v.name not in self.table.arrays]
+        result.update_func(result.get_global_var(MAIN), function)
+        return with_main(result, inputs, function)
+
+
+@mutator
+class _Legalizer(PyExprMutator):
+    def __init__(self, module: tvm.IRModule, table: WeightTable, target: Target) -> None:
+        super().__init__(module)
+        self.table = table
+        self.target = target
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        rewritten = super().visit_call_(call)
+        layer = coded_layer(rewritten)
+        if layer is None:
+            return rewritten
+        shape, weight = layer_shape(layer), weight_matrix(layer, self.table)
+        lanes = default_lanes(shape, self.target)
+        form: Form = layer.attributes["form"] or "dense"
+        packed = pack_for(weight, form, lanes)
+        arguments = self._weight_arguments(layer, weight, shape, packed)
+        return self._call(layer, shape, packed, arguments, rewritten)
+
+    def _weight_arguments(
+        self, layer: CodedLayer, weight: WeightMatrix, shape: LayerShape, packed: PackedWeight
+    ) -> list[relax.Expr]:
+        """Packed arrays as constants; of the dense form, the result of the decoder where there is something to decode."""
+        name = layer.attributes["layer"]
+        coded = None
+        if packed.form == "dense":
+            coded = self._smallest(weight, shape, packed.lanes)
+        self.table.note_packed(name, packed if coded is None else coded)
+        if coded is None:
+            return [relax.const(array) for array in packed.arrays.values()]
+        kernel = self._attributed(expand(coded), name, coded).with_attr(EXPAND, 1)
+        variable = self.builder_.add_func(kernel, f"{_identifier(name)}_expand")
+        self.table.packed[variable.name_hint] = coded
+        values = packed.arrays["values"]
+        decoded = relax.call_tir(
+            variable,
+            [relax.const(array) for array in coded.arrays.values()],
+            relax.TensorType(values.shape, values.dtype.name),
+        )
+        return [self.builder_.emit(decoded, f"{_identifier(name)}_decoded")]
+
+    def _smallest(
+        self, weight: WeightMatrix, shape: LayerShape, lanes: int
+    ) -> PackedWeight | None:
+        """The smallest coded form, for the file; None where no coded form is smaller than the values."""
+        estimates = estimate_all(weight, shape, self.target)
+        best = min(
+            (e for form, e in estimates.items() if form != "dense"),
+            key=lambda e: e.kept_bytes,
+        )
+        if best.kept_bytes >= estimates["dense"].touched_bytes:
+            return None
+        return pack_for(weight, best.form, lanes)
+
+    def _attributed(self, kernel: tir.PrimFunc, name: str, packed: PackedWeight) -> tir.PrimFunc:
+        kernel = kernel.with_attr(SCHEDULED, 1).with_attr(LAYER, name)
+        return kernel.with_attr(HUFFMAN, 1) if packed.form == "huffman" else kernel
+
+    def _call(
+        self,
+        layer: CodedLayer,
+        shape: LayerShape,
+        packed: PackedWeight,
+        weights: list[relax.Expr],
+        call: relax.Call,
+    ) -> relax.Expr:
+        name = layer.attributes["layer"]
+        kernel = self._attributed(build_kernel(shape, packed, self.target), name, packed)
+        variable = self.builder_.add_func(kernel, f"{_identifier(name)}_{layer.kind}_{packed.form}")
+        self.table.packed[variable.name_hint] = packed
+        data, out = self._flattened(layer, shape, packed)
+        epilogue = [part for part in (layer.scale, layer.bias) if part is not None]
+        result = relax.call_tir(variable, [*data, *weights, *epilogue], out)
+        if layer.kind not in ("matmul", "take"):
+            return result
+        return relax.op.reshape(self.builder_.emit(result), shape_of(call))
+
+    def _flattened(
+        self, layer: CodedLayer, shape: LayerShape, packed: PackedWeight
+    ) -> tuple[list[relax.Expr], list[relax.TensorType] | relax.TensorType]:
+        """The kernel's data arguments, and the types of its results."""
+        if layer.kind == "matmul":
+            x = relax.op.reshape(layer.data[0], [shape.samples, packed.columns])
+            return [self.builder_.emit(x)], relax.TensorType(
+                [shape.samples, packed.rows], shape.dtype
+            )
+        if layer.kind == "take":
+            indices = relax.op.reshape(layer.data[0], [shape.samples])
+            return [self.builder_.emit(indices)], relax.TensorType(
+                [shape.samples, packed.columns], shape.dtype
+            )
+        if shape.recurrence is not None:
+            sizes = shape.recurrence
+            states = 2 if layer.kind == "lstm" else 1
+            return layer.data, recurrence_types((sizes.steps, sizes.batch, sizes.hidden), states)
+        assert shape.geometry is not None
+        g = shape.geometry
+        spatial = [g.out_width] if layer.kind == "conv1d" else [g.out_height, g.out_width]
+        return layer.data, relax.TensorType([g.batch, g.outputs, *spatial], shape.dtype)
+
+
+def _identifier(name: str) -> str:
+    """A name for a function, from any ONNX name."""
+    return re.sub(r"\W", "_", f"layer_{name}")

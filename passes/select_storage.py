@@ -1,0 +1,110 @@
+"""Choose the storage form of each coded layer, and say why.
+
+    dcc.codebook_matmul(x, codes, codebook, form="")    ->    dcc.codebook_matmul(x, codes, codebook, form="huffman")
+
+``auto`` takes the form that the cost model likes best for the objective. A form that the user names is taken wherever it is
+legal; a weight that it cannot hold is left dense, and the reason says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
+from dcc.errors import CompileError
+from dcc.passes.layer_shapes import layer_shape, weight_matrix
+from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
+from dcc.passes.parameters import MAIN
+from dcc.passes.weight_table import WeightTable
+from dcc.schedules.cost_model import Estimate, estimate_all
+from dcc.targets.target import Target
+
+Objective = Literal["latency", "size", "energy"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+
+
+@tvm.transform.module_pass(opt_level=0, name="dcc.SelectStorage")
+@dataclass(frozen=True)
+class SelectStorage:
+    """Set the attribute ``form`` of every coded layer.
+
+    ``storage`` is "auto" or a form; ``forms`` names the form of single layers and wins.
+    """
+
+    table: WeightTable
+    target: Target
+    storage: str = "auto"
+    objective: Objective = "latency"
+
+    def __post_init__(self) -> None:
+        if self.storage != "auto" and self.storage not in FORMS:
+            expected = ", ".join(("auto", *FORMS))
+            raise CompileError(f"unknown storage form '{self.storage}': expected one of {expected}")
+        if self.objective not in OBJECTIVES:
+            raise CompileError(
+                f"unknown objective '{self.objective}': expected one of {', '.join(OBJECTIVES)}"
+            )
+
+    def transform_module(
+        self, module: tvm.IRModule, _context: tvm.transform.PassContext
+    ) -> tvm.IRModule:
+        """Rewrite ``main``."""
+        result = tvm.IRModule(dict(module.functions_items()), module.attrs)
+        main = _Selector(module, self).visit_expr(module[MAIN])
+        result.update_func(result.get_global_var(MAIN), main)
+        return result
+
+
+@mutator
+class _Selector(PyExprMutator):
+    def __init__(self, module: tvm.IRModule, options: SelectStorage) -> None:
+        super().__init__(module)
+        self.options = options
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        rewritten = super().visit_call_(call)
+        layer = coded_layer(rewritten)
+        if layer is None or layer.attributes["form"]:
+            return rewritten
+        form, reason = self._choose(layer, weight_matrix(layer, self.options.table))
+        self.options.table.choices.setdefault(layer.attributes["layer"], []).append((form, reason))
+        return replace(layer, attributes={**layer.attributes, "form": form}).call()
+
+    def _choose(self, layer: CodedLayer, weight: WeightMatrix) -> tuple[Form, str]:
+        options = self.options
+        if options.storage != "auto":
+            form: Form = options.storage  # type: ignore[assignment]
+            refusal = weight.refusal(form)
+            if refusal is None:
+                return form, "asked for"
+            return "dense", f"left dense: {refusal}"
+        estimates = estimate_all(weight, layer_shape(layer), options.target)
+        best = min(estimates.values(), key=lambda e: _objective(e, options.objective))
+        return best.form, _explain(best, estimates["dense"], options.objective)
+
+
+def _objective(estimate: Estimate, objective: Objective) -> tuple[float, float]:
+    """What is to be small; ties go to the smaller file."""
+    main = {
+        "latency": estimate.nanoseconds,
+        "size": float(estimate.kept_bytes),
+        "energy": estimate.picojoules,
+    }[objective]
+    # The dense form keeps its coded weight and its decoded one: equal in the file, not in memory.
+    return main, float(estimate.kept_bytes + estimate.touched_bytes)
+
+
+def _explain(best: Estimate, dense: Estimate, objective: Objective) -> str:
+    if best.form == "dense":
+        return f"no compressed form is better for {objective} than the weight decoded at load"
+    ratios = {
+        "latency": dense.nanoseconds / max(best.nanoseconds, 1e-9),
+        "size": dense.touched_bytes / max(best.kept_bytes, 1),
+        "energy": dense.picojoules / max(best.picojoules, 1e-9),
+    }
+    return f"estimated {ratios[objective]:.1f}x better than dense for {objective}"

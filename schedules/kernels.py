@@ -1,0 +1,111 @@
+"""One entry for the passes and the tuner: a coded layer and its packed weight in, a kernel out.
+
+The layer is described without Relax, so that a tuner can make the same kernel for another packing of the weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tvm import tirx as tir
+
+from dcc.codegen.packed import PackedWeight, pack
+from dcc.codegen.packed_streams import pack_huffman
+from dcc.codegen.weight_matrix import Form, WeightMatrix
+from dcc.errors import CompileError
+from dcc.schedules.cpu.conv import conv
+from dcc.schedules.cpu.epilogue import Activation, Epilogue
+from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.cpu.matmul import MANY_SAMPLES, matmul
+from dcc.schedules.cpu.recurrent import Recurrence, gru, lstm
+from dcc.schedules.cpu.take import take
+from dcc.targets.target import Target
+
+KernelKind = Literal["matmul", "conv1d", "conv2d", "take", "lstm", "gru"]
+
+# Lanes of a slice where pixels or samples are the vector: rows share nothing but the decoding.
+PIXEL_LANES = 4
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What a kernel computes, apart from the weight.
+
+    Attributes
+    ----------
+    samples
+        Rows of x of a matmul, looked-up indices of a take.
+    dtype
+        Type of the data and the result; ``index_dtype`` that of the indices of a take.
+    """
+
+    kind: KernelKind
+    dtype: str = "float32"
+    samples: int = 1
+    geometry: ConvGeometry | None = None
+    recurrence: Recurrence | None = None
+    flags: dict[str, bool] = field(default_factory=dict)
+    scale: bool = False
+    bias: bool = False
+    activation: Activation = Activation()
+    index_dtype: str = "int64"
+
+    @property
+    def pixels(self) -> int:
+        """How often each weight is used: output pixels, samples, or time steps."""
+        if self.geometry is not None:
+            return self.geometry.batch * self.geometry.out_height * self.geometry.out_width
+        if self.recurrence is not None:
+            return self.recurrence.batch * self.recurrence.steps
+        return self.samples
+
+
+def default_lanes(shape: LayerShape, target: Target) -> int:
+    """How many rows a slice of the default schedule has."""
+    if shape.kind == "take":
+        return 1
+    if shape.geometry is not None or (shape.kind == "matmul" and shape.samples >= MANY_SAMPLES):
+        return PIXEL_LANES
+    return target.vector_floats
+
+
+def pack_for(weight: WeightMatrix, form: Form, lanes: int) -> PackedWeight:
+    """Pack ``weight`` for a kernel; the fields of the huffman form stand uncoded in arrays of their own."""
+    return pack_huffman(weight, lanes) if form == "huffman" else pack(weight, form, lanes)
+
+
+def accumulator_type(shape: LayerShape, packed: PackedWeight) -> str:
+    """float64 where data or weight are, float32 otherwise."""
+    types = {array.dtype.name for array in packed.arrays.values()} | {shape.dtype}
+    return "float64" if "float64" in types else "float32"
+
+
+def build_kernel(shape: LayerShape, packed: PackedWeight, target: Target) -> tir.PrimFunc:
+    """Make the kernel of a layer over ``packed``.
+
+    Its parameters are the data, the packed arrays in their order, scale and bias where the layer has them, the results.
+    """
+    accumulator = accumulator_type(shape, packed)
+    epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
+    if shape.kind == "take":
+        return take(packed, shape.samples, shape.index_dtype, shape.dtype)
+    if shape.kind == "matmul":
+        return matmul(
+            packed, shape.samples, shape.dtype, epilogue, accumulator, vector=target.vector_floats
+        )
+    if shape.geometry is not None:
+        return conv(
+            packed,
+            shape.geometry,
+            shape.dtype,
+            epilogue,
+            accumulator,
+            vector=target.vector_floats,
+            spatial=1 if shape.kind == "conv1d" else 2,
+        )
+    if shape.recurrence is None:
+        raise CompileError(f"no kernel for a layer of kind '{shape.kind}'")
+    if shape.kind == "lstm":
+        return lstm(packed, shape.recurrence, input_forget=shape.flags["input_forget"])
+    return gru(packed, shape.recurrence, linear_before_reset=shape.flags["linear_before_reset"])
