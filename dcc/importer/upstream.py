@@ -19,11 +19,33 @@ from dcc.importer.operation import Operation
 MICROSOFT_OPERATORS = frozenset({"Gelu", "FastGelu", "BiasGelu", "SkipLayerNormalization"})
 """Operators of the domain ``com.microsoft`` whose TVM converters were found right."""
 
+_REFUSED = frozenset(
+    {
+        "AllClassNMS",
+        "Attention",
+        "Compress",
+        "ConcatFromSequence",
+        "EmbedLayerNormalization",
+        "If",
+        "MaxUnpool",
+        "NonMaxSuppression",
+        "NonZero",
+        "Optional",
+        "OptionalGetElement",
+        "OptionalHasElement",
+        "SplitToSequence",
+        "Unique",
+    }
+)
+"""Converters that give shapes known only at run time, or mean another operator of the same name."""
+
 
 def supports(domain: str, operator: str) -> bool:
     """Whether TVM has a converter for an ONNX operator."""
     if domain == "com.microsoft":
         return operator in MICROSOFT_OPERATORS
+    if operator in _REFUSED or operator.startswith("Sequence"):
+        return False
     return domain in DEFAULT_DOMAINS and operator in onnx_frontend._get_convert_map()
 
 
