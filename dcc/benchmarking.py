@@ -65,7 +65,7 @@ def benchmark(
         Path of a compiled module.
     model
         The ONNX or ``.dcz`` file for the opponents. Default: the file that the module was compiled
-        from, if it is still where it was.
+        from, if one of that name is beside the module or in the current folder.
     against
         Any of ``onnxruntime`` and ``tvm`` (TVM's own importer and default pipeline).
     threads
@@ -98,7 +98,7 @@ def benchmark(
         paths: dict[Kind, Path] = {"dcc": Path(module)}
         failures: dict[Kind, str] = {}
         if against:
-            source = _model_of(metadata, model)
+            source = _model_of(module, metadata, model)
             for kind in OPPONENTS:
                 if kind in against:
                     _prepare_opponent(kind, source, specs, folder, paths, failures)
@@ -110,15 +110,16 @@ def benchmark(
     return Benchmark(results, kernels, threads, seed, machine_facts())
 
 
-def _model_of(metadata: Mapping[str, Any], model: str | Path | None) -> Path:
+def _model_of(module: str | Path, metadata: Mapping[str, Any], model: str | Path | None) -> Path:
     if model is not None:
         return Path(model)
-    recorded = metadata.get("source", {}).get("path")
-    if recorded and Path(recorded).is_file():
-        return Path(recorded)
+    recorded = metadata.get("source", {}).get("file")
+    for folder in (Path(module).parent, Path()):
+        if recorded and (folder / recorded).is_file():
+            return folder / recorded
     raise InputError(
         "the opponents need the model: dcc bench OUT.so MODEL.onnx "
-        f"(the module was compiled from {recorded or 'an unnamed model'}, which is not there)"
+        f"({recorded or 'the model'}, which the module was compiled from, is not beside it)"
     )
 
 

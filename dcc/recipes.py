@@ -14,8 +14,10 @@ Later lines win over earlier ones: layers over operators over global, and a file
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from dcc.recipe_schema import RecipeFile
 
 
-def load_recipe(source: str | Path | Recipe) -> Recipe:
+def load_recipe(source: str | PathLike[str] | Recipe) -> Recipe:
     """Read and check a recipe.
 
     Parameters
@@ -43,7 +45,7 @@ def load_recipe(source: str | Path | Recipe) -> Recipe:
     """
     if isinstance(source, Recipe):
         return source
-    return _merged(str(source), ())
+    return _merged(os.fspath(source), ())
 
 
 def builtin_recipes() -> dict[str, str]:

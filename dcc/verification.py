@@ -118,11 +118,19 @@ def verify(
 
 
 def recipe_changed_weights(metadata: Mapping[str, Any]) -> bool:
-    """Whether the weights of a module differ from those of the ONNX file it came from."""
-    source = metadata.get("source", {})
-    if "lossless" in source:
-        return not source["lossless"]
-    return source.get("recipe") not in (None, "lossless", "dense")
+    """Whether the recipe of a module asks for other weights than those of the ONNX file."""
+    recipe = metadata.get("source", {}).get("recipe") or {}
+    settings = [
+        recipe.get("settings", {}),
+        *recipe.get("operator_types", {}).values(),
+        *(values for _, values in recipe.get("layers", ())),
+    ]
+    return any(
+        values.get("density") is not None
+        or values.get("bits") is not None
+        or values.get("structure", "element") == "n:m"
+        for values in settings
+    )
 
 
 def _draws(

@@ -55,7 +55,9 @@ def test_shipped_data_are_listed():
     patterns = SETUPTOOLS["package-data"]["dcc.data"]
     folder = ROOT / "dcc" / "data"
     listed = {path for pattern in patterns for path in folder.glob(pattern)}
-    there = {path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    there = {
+        path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
     assert there - listed == {folder / "__init__.py"}
 
 
@@ -68,7 +70,9 @@ def test_imports_go_one_way(package, path):
         top = module.split(".")[0]
         assert top not in ("passes", "codegen", "schedules", "targets"), f"import dcc.{module}"
         if top == "dcc" and not module.startswith("dcc.errors"):
-            assert LAYERS.index(layer_of(module)) <= rank, f"{path} imports {module}, which is above it"
+            assert LAYERS.index(layer_of(module)) <= rank, (
+                f"{path} imports {module}, which is above it"
+            )
 
 
 def test_errors_import_nothing():

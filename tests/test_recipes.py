@@ -89,7 +89,7 @@ def test_extends_itself(write):
 
 
 def test_structures(write):
-    recipe = load_recipe(write('global: {structure: block, block: [1, 8]}\n'))
+    recipe = load_recipe(write("global: {structure: block, block: [1, 8]}\n"))
     assert recipe.for_layer("w", "Gemm").block == (1, 8)
     assert load_recipe("sparse-2-4").for_layer("w", "Gemm").structure == "n:m"
 

@@ -9,6 +9,7 @@ import pytest
 
 from dcc.differences import OutputDifference
 from dcc.errors import InputError
+from dcc.recipes import load_recipe
 from dcc.tensor_spec import TensorSpec
 from dcc.verification import _Comparison, recipe_changed_weights
 
@@ -79,17 +80,30 @@ def test_other_shapes_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("source", "changed"),
+    ("recipe", "changed"),
     [
-        ({}, False),
-        ({"recipe": "lossless"}, False),
-        ({"recipe": "deep-compression"}, True),
-        ({"recipe": "deep-compression", "lossless": True}, False),
-        ({"recipe": "lossless", "lossless": False}, True),
+        ("lossless", False),
+        ("dense", False),
+        ("deep-compression", True),
+        ("sparse-90", True),
+        ("sparse-2-4", True),
+        ("operators: {Conv: {bits: 8}}", True),
+        ("layers: {conv1: {density: 0.5}}", True),
+        ("layers: {conv1: {skip: true}}", False),
     ],
 )
-def test_whether_the_recipe_changed_weights(source, changed):
-    assert recipe_changed_weights({"source": source}) is changed
+def test_whether_the_recipe_changes_weights(recipe, changed, tmp_path):
+    from dcc.compression import describe_recipe
+
+    if ":" in recipe:
+        (tmp_path / "recipe.yaml").write_text(recipe)
+        recipe = tmp_path / "recipe.yaml"
+    described = describe_recipe(load_recipe(recipe))
+    assert recipe_changed_weights({"source": {"recipe": described}}) is changed
+
+
+def test_a_model_without_a_recipe_is_not_changed():
+    assert not recipe_changed_weights({"source": {"file": "a.onnx"}})
 
 
 def labelled(samples, labels, spec_batch=2):

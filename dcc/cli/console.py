@@ -14,9 +14,9 @@ from dcc.files import atomic_write
 from dcc.progress import listening
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
-_SECONDS_BETWEEN_LINES = 2.0
+_SECONDS_BETWEEN_LINES = 1.0
 
 
 def print_table(
@@ -96,27 +96,24 @@ def _bar() -> Progress:
 
 
 class _BarListener:
+    """One bar; work that goes through several stages changes its text."""
+
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
-        self._tasks: dict[str, TaskID] = {}
+        self._task = bar.add_task("", total=None)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bar.add_task(stage, total=total)
-        self._bar.update(self._tasks[stage], completed=done, total=total)
+        self._bar.update(self._task, description=stage, completed=done, total=total)
 
 
 class _LineListener:
-    """A line at the end of a stage, and one every two seconds meanwhile; quick stages print nothing."""
+    """A line for what happens at least so many seconds after the one before: quick work prints nothing."""
 
     def __init__(self) -> None:
-        self._started: dict[str, float] = {}
         self._last = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        start = self._started.setdefault(stage, now)
-        finished = done == total and now - start >= _SECONDS_BETWEEN_LINES
-        if finished or (done and done < total and now - self._last >= _SECONDS_BETWEEN_LINES):
+        if now - self._last >= _SECONDS_BETWEEN_LINES:
             print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
             self._last = now
