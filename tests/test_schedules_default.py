@@ -76,6 +76,8 @@ CASES = {
     "conv to a prime width": lambda: convolution(3, (5, 37), 3, 3, padding=1),
     "conv asymmetric kernel": lambda: convolution_1d(3, 33, 5, 7, stride=1, padding=2),
     "conv 1-D strided": lambda: convolution_1d(1, 64, 4, 5, stride=2),
+    "conv strided to a prime width": lambda: convolution(3, (9, 73), 3, 8, stride=2, padding=1),
+    "conv to a prime width, long": lambda: convolution(4, (6, 53), 3, 12, padding=1),
     "pointwise": lambda: convolution(12, (7, 7), 1, 24),
     "pointwise prime pixels": lambda: convolution(6, (1, 31), 1, 4),
     "pointwise strided": lambda: convolution(6, (8, 8), 1, 4, stride=2),

@@ -22,13 +22,17 @@ from dcc.schedules.cpu.stages import axes, extent, inline_maps, is_supported, st
 
 _MOST_VECTORS = 4
 _MOST_ROWS = 16
+_LONGEST_LINE = 512
 
 
 @dataclass(frozen=True)
 class _Tile:
+    """Output rows, lines of pixels and pixels of a line that stay in registers together."""
+
     rows: int
     lines: int
     lanes: int
+    vectors: bool = True
 
 
 class RegisterTiles(dlight.ScheduleRule):
@@ -36,8 +40,8 @@ class RegisterTiles(dlight.ScheduleRule):
 
     def __init__(self, vector_floats: int) -> None:
         self._lanes = vector_floats
-        # Half the registers of AVX2 and NEON, three quarters of AVX-512's, hold results.
-        self._registers = 24 if vector_floats == 16 else 8
+        # Half the registers hold results; more spill, fewer wait for each other.
+        self._registers = 16 if vector_floats == 16 else 8
 
     def apply(
         self, func: tirx.PrimFunc, target: tvm.target.Target, tunable: bool
@@ -57,11 +61,11 @@ class RegisterTiles(dlight.ScheduleRule):
         strides = _last_axis_strides(schedule, reduction)
         if not strides or max(strides) == 0:
             return None
-        if max(strides) > 1:
-            _deinterleave(schedule, reduction, max(strides))
         tile = self._choose(schedule, reduction)
         if tile is None:
             return None
+        if max(strides) > 1 and not tile.vectors:
+            _deinterleave(schedule, reduction, max(strides))
         for block in schedule.get_producers(reduction):
             parallelize(schedule, block)
         _apply_tile(schedule, reduction, epilogue, tile)
@@ -81,6 +85,8 @@ class RegisterTiles(dlight.ScheduleRule):
             or (lanes % per_vector == 0 and lanes <= _MOST_VECTORS * per_vector)
         ]
         lanes = min(candidates, key=lambda each: _cost(each, per_vector))
+        if lanes < per_vector / 2 and spatial[-1] > per_vector:
+            return self._whole_line(schedule, block, spatial)
         if lanes == 1:
             return None
         left = self._registers // -(-lanes // per_vector)
@@ -91,6 +97,15 @@ class RegisterTiles(dlight.ScheduleRule):
         if line_axis >= 0 and line_axis != shared:
             lines = _largest_divisor(spatial[line_axis], max(left // rows, 1))
         return _Tile(rows, lines, lanes)
+
+    def _whole_line(
+        self, schedule: s_tir.Schedule, block: SBlockRV, spatial: list[int]
+    ) -> _Tile | None:
+        """Hold whole lines in the first cache where no divisor fills a vector; LLVM vectorises."""
+        shared = _row_axis(schedule, block)
+        if spatial[-1] > _LONGEST_LINE or shared is None:
+            return None
+        return _Tile(_largest_divisor(spatial[shared], 4), 1, spatial[-1], vectors=False)
 
 
 def _cost(lanes: int, per_vector: int) -> tuple[float, int]:
@@ -237,7 +252,7 @@ def _flatten_pixels(schedule: s_tir.Schedule, reduction: SBlockRV, epilogue: SBl
 
 
 def _deinterleave(schedule: s_tir.Schedule, block: SBlockRV, stride: int) -> None:
-    """Lay the input of a strided operator out so that what one output row reads lies together."""
+    """Lay the input of a strided operator out so that what one output line reads lies together."""
     index = _last_axis_strides(schedule, block).index(stride)
     buffer = schedule.get(block).reads[index].source
     producers = [
@@ -277,13 +292,13 @@ def _apply_tile(
     if total >= PARALLEL_WORK and extent(schedule, tiles) > 1:
         schedule.parallel(tiles)
     # Before the initialisation is split off: a block without one cannot be vectorised any more.
-    _unroll(schedule, schedule.get_loops(reduction)[-len(inner) :], tile.lanes)
-    _unroll(schedule, schedule.get_loops(epilogue)[outside:], tile.lanes)
+    _unroll(schedule, schedule.get_loops(reduction)[-len(inner) :], tile)
+    _unroll(schedule, schedule.get_loops(epilogue)[outside:], tile)
     schedule.decompose_reduction(reduction, schedule.get_loops(reduction)[outside])
 
 
-def _unroll(schedule: s_tir.Schedule, loops: list[LoopRV], lanes: int) -> None:
+def _unroll(schedule: s_tir.Schedule, loops: list[LoopRV], tile: _Tile) -> None:
     for loop in loops[:-1]:
         schedule.unroll(loop)
-    if extent(schedule, loops[-1]) == lanes:
+    if tile.vectors and extent(schedule, loops[-1]) == tile.lanes:
         schedule.vectorize(loops[-1])
