@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import tvm
 from tvm import relax
 
 from dcc.codegen.section import WeightSection
-from dcc.errors import CompileError
+from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
 from dcc.schedules.cpu.default import apply_default_schedules
 from dcc.targets.target import Target
@@ -85,8 +87,7 @@ def lower_and_build(
     """
     compiler = find_compiler()
     executable = relax.build(lower(module, target), target.tvm_target(), relax_pipeline=None)
-    with tempfile.TemporaryDirectory(prefix="dcc-") as name:
-        folder = Path(name)
+    with _work_folder(output) as folder:
         text = json.dumps(metadata, ensure_ascii=False).encode()
         weights = section.assemble(text, target, folder)
         library = folder / "module.so"
@@ -105,3 +106,16 @@ def lower_and_build(
         with atomic_path(output) as temporary:
             shutil.copyfile(library, temporary)
             temporary.chmod(0o755)
+
+
+@contextmanager
+def _work_folder(output: str | Path) -> Iterator[Path]:
+    """Make a temporary folder; the disk below it may be full, too."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="dcc-") as name:
+            yield Path(name)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write '{output}': {error.strerror or error} in the temporary folder "
+            f"{tempfile.gettempdir()}; make room there, or set TMPDIR to another folder"
+        ) from error

@@ -19,7 +19,7 @@ def test_lines_without_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(console.time, "monotonic", lambda: next(seconds))
     with console.shown_progress():
         list(track("working", range(3)))
-    assert capsys.readouterr().err.splitlines() == [f"working: {done} of 3" for done in range(4)]
+    assert capsys.readouterr().err.splitlines() == [f"working: {done} of 3" for done in (1, 2, 3)]
 
 
 def test_quick_work_prints_nothing(capsys):

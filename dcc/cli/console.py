@@ -110,10 +110,11 @@ class _LineListener:
     """A line for what happens at least so many seconds after the one before: quick work prints nothing."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last: float | None = None  # what was imported before the first report is not its time
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
+        self._last = now if self._last is None else self._last
         if now - self._last >= _SECONDS_BETWEEN_LINES:
             print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
             self._last = now
