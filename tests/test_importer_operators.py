@@ -116,6 +116,18 @@ POOLINGS = [
     ),
     Case("MaxPool", [SIGNAL], {"kernel_shape": [3], "pads": [1, 0], "dilations": [2]}),
     Case("MaxPool", [floats(1, 2, 4, 5, 6)], {"kernel_shape": [2, 2, 3], "strides": [2, 1, 2]}),
+    Case(
+        "AveragePool",
+        [floats(1, 1, 2, 2)],
+        {
+            "kernel_shape": [3, 3],
+            "strides": [3, 3],
+            "ceil_mode": 1,
+            "pads": [1] * 4,
+            "count_include_pad": 1,
+        },
+        opset=19,
+    ),
     Case("LpPool", [IMAGE], {"kernel_shape": [2, 2], "p": 2}),
 ]
 
@@ -206,6 +218,7 @@ UNARY = [
     Case("Clip", [ints(-3, 4, 9), scalar(0, np.int64), scalar(5, np.int64)], opset=13),
     Case("PRelu", [IMAGE, floats(4, 1, 1)]),
     Case("PRelu", [IMAGE, floats(1)]),
+    Case("EyeLike", [MATRIX], {"k": 1, "dtype": 7}),
     Case("PRelu", [MATRIX, floats(6)]),
     Case("PRelu", [IMAGE, floats(4, 9, 8)]),
     Case("Dropout", [MATRIX], {"ratio": 0.3}, opset=10),

@@ -116,3 +116,23 @@ def one_hot(operation: Operation) -> relax.Expr:
     classes = constant(np.arange(depth).astype(operation.dtype()).reshape(shape))
     hot = operation.emit(relax.op.equal(index, classes))
     return relax.op.where(hot, constant(np.asarray(on)), constant(np.asarray(off)))
+
+
+@converter("PRelu")
+def parametric_relu(operation: Operation) -> relax.Expr:
+    """``x`` where positive, else ``slope * x``; a slope per channel before opset 7."""
+    x, slope = operation.tensor(0), operation.tensor(1)
+    shape, slopes = operation.shape(), operation.shape(1)
+    per_channel = len(slopes) == 1 and len(shape) > 1 and slopes[0] == shape[1]
+    if per_channel and (operation.opset < 7 or slopes[0] != shape[-1]):
+        slope = operation.emit(relax.op.reshape(slope, (-1,) + (1,) * (len(shape) - 2)))
+    negative = operation.emit(relax.op.less(x, operation.scalar(0)))
+    return relax.op.where(negative, operation.emit(relax.op.multiply(x, slope)), x)
+
+
+@converter("EyeLike")
+def eye_like(operation: Operation) -> relax.Expr:
+    """Ones on diagonal ``k`` of a matrix of the input's shape."""
+    element = operation.attribute("dtype")
+    dtype = helper.tensor_dtype_to_np_dtype(element) if element else operation.dtype()
+    return constant(np.eye(*operation.shape(), k=operation.attribute("k", 0), dtype=dtype))
