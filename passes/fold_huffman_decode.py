@@ -20,7 +20,7 @@ from dcc.codegen.decode_stage import DecodeSpec, fold_decode
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.packed_streams import entropy_code
 from dcc.passes.legalize_coded_layers import HUFFMAN, LAYER
-from dcc.passes.parameters import MAIN
+from dcc.passes.parameters import MAIN, result_types
 from dcc.passes.weight_table import WeightTable
 
 CALL_TIR = "relax.call_tir"
@@ -93,4 +93,4 @@ class _Folder(PyExprMutator):
                 arguments.append(given[parameter.name])
             elif parameter.name in coded.arrays:
                 arguments.append(relax.const(coded.arrays[parameter.name]))
-        return relax.call_tir(folded, arguments, rewritten.ty_args[0])
+        return relax.call_tir(folded, arguments, result_types(rewritten))

@@ -21,7 +21,7 @@ from tvm.s_tir import SBlock, SBlockRealize
 from dcc.codegen.section import WeightSection
 from dcc.passes.fold_huffman_decode import CALL_TIR
 from dcc.passes.legalize_coded_layers import EXPAND, LAYER
-from dcc.passes.parameters import MAIN
+from dcc.passes.parameters import MAIN, result_types
 
 DECODE = "decode"
 ALIGNED_BYTES = 4096
@@ -96,7 +96,7 @@ class _Linker(PyExprMutator):
             for argument, place in zip(call.args[1].fields, places, strict=True)
             if place is None
         ]
-        return relax.call_tir(variable, arguments, call.ty_args[0])
+        return relax.call_tir(variable, arguments, result_types(call))
 
     def _kernel(self, expression: relax.Expr) -> tir.PrimFunc | None:
         """The kernel of a coded layer that ``expression`` calls."""

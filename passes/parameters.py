@@ -52,6 +52,7 @@ class _Replacement(PyExprMutator):
         self.module = module
         self.replacements = replacements
         self.started = False
+        self.several_blocks = len(module[MAIN].body.blocks) > 1
 
     def transform(self) -> tvm.IRModule:
         function = self.module[MAIN]
@@ -67,8 +68,10 @@ class _Replacement(PyExprMutator):
         if not self.started:
             self.started = True
             for name, variable in self.old.items():
-                new = self.builder_.emit(self.replacements[name][1](), name)
-                self.set_var_remap(variable, new)
+                # What a dataflow block does not output is unknown to the blocks behind it.
+                inside = self.several_blocks and self.builder_.current_block_is_dataflow()
+                emit = self.builder_.emit_output if inside else self.builder_.emit
+                self.set_var_remap(variable, emit(self.replacements[name][1](), name))
         super().visit_var_binding_(binding)
 
 
@@ -80,3 +83,9 @@ def with_main(
     result = tvm.IRModule(dict(module.functions_items()), module.attrs)
     result.update_func(result.get_global_var(MAIN), function)
     return result
+
+
+def result_types(call: relax.Call) -> list[relax.TensorType]:
+    """Types of the results of a ``call_tir``, one or several."""
+    kind = call.ty_args[0]
+    return list(kind.fields) if isinstance(kind, relax.TupleType) else [kind]
