@@ -80,3 +80,58 @@ def build_function(output, inputs, make, target="host"):
 
 def constant(array):
     return relax.const(tvm.runtime.tensor(np.asarray(array)))
+
+
+def doubling(size):
+    """Kernel: twice the section's uint8 weights into the decoded area; its result is a token."""
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(token: T.Buffer((1,), "int32")):
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
+        coded_pointer = T.call_extern("handle", "dcc_weights")
+        decoded_pointer = T.call_extern("handle", "dcc_decoded")
+        coded = T.decl_buffer((size,), "uint8", data=coded_pointer)
+        decoded = T.decl_buffer((size,), "float32", data=decoded_pointer)
+        for index in range(size):
+            decoded[index] = T.Cast("float32", coded[index]) * T.float32(2)
+        token[0] = 0
+
+    return kernel
+
+
+def reading(size):
+    """Kernel: adds the decoded area to its input."""
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(x: T.Buffer((size,), "float32"), result: T.Buffer((size,), "float32")):
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
+        pointer = T.call_extern("handle", "dcc_decoded")
+        decoded = T.decl_buffer((size,), "float32", data=pointer)
+        for index in range(size):
+            result[index] = x[index] + decoded[index]
+
+    return kernel
+
+
+def build_decoding(output, weights):
+    """Write a module that decodes ``2 * weights`` at load and returns ``x + 2 * weights``."""
+    section = WeightSection()
+    size = weights.size
+    section.add(weights)
+    section.reserve(4 * size)
+    builder = relax.BlockBuilder()
+    decode = builder.add_func(doubling(size), "doubling")
+    read = builder.add_func(reading(size), "reading")
+    x = relax.Var("x", relax.TensorType((size,), "float32"))
+    with builder.function("decode", []):
+        with builder.dataflow():
+            call = relax.call_tir(decode, relax.Tuple([]), relax.TensorType((1,), "int32"))
+            token = builder.emit_output(builder.emit(call))
+        builder.emit_func_output(token)
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            call = relax.call_tir(read, [x], relax.TensorType((size,), "float32"))
+            result = builder.emit_output(builder.emit(call))
+        builder.emit_func_output(result)
+    metadata = metadata_of([("x", (size,), "float32")], [("y", (size,), "float32")], decode=True)
+    lower_and_build(builder.get(), get_target("host"), section, metadata, output)

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from small_modules import build_function, build_row_sums
+from small_modules import build_decoding, build_function, build_row_sums
 from tvm import relax
 
 from dcc.errors import InputError, ModuleError, TargetError
@@ -177,6 +177,18 @@ def test_large_section_costs_nothing_at_load(tmp_path):
     assert psutil.Process().memory_info().rss - before < 0.1 * matrix.nbytes
     np.testing.assert_array_equal(module()[0], 4_000_000)
     assert psutil.Process().memory_info().rss - before < 1.1 * matrix.nbytes
+
+
+def test_decodes_once_at_load(tmp_path):
+    weights = np.arange(100, dtype=np.uint8)
+    build_decoding(tmp_path / "one.so", weights)
+    build_decoding(tmp_path / "other.so", weights[::-1].copy())
+    one, other = load(tmp_path / "one.so"), load(tmp_path / "other.so")
+    x = np.ones(100, np.float32)
+    for _ in range(2):
+        np.testing.assert_array_equal(one(x)[0], 1 + 2.0 * weights)
+        np.testing.assert_array_equal(other(x)[0], 1 + 2.0 * weights[::-1])
+    assert "reading" in [each.name for each in one.profile(x, repeats=2)]
 
 
 def test_threads_wait_for_each_other(affine):
