@@ -1,7 +1,7 @@
 """The main job on the model that ships with dcc: compress, compile, run, verify, measure.
 
-``make demo`` runs this. It gives the commands that a user would type, one after the other, and ends with
-the figures that matter. The model is a small convolutional network for handwritten digits
+``make demo`` runs this. It gives the commands that a user would type, one after the other, and ends
+with the figures that matter. The model is a small convolutional network for handwritten digits
 (``tutorials/train_digits.py`` trained it), the data are the 360 digits that it never saw.
 """
 

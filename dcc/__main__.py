@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("dcc: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (`dcc inspect ... | head`); keep Python from saying so at exit.
+        # The reader of our output has gone (`dcc inspect ... | head`); keep Python from saying so
+        # at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except Exception as error:

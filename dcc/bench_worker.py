@@ -1,7 +1,7 @@
-"""The measuring process of ``dcc bench``: a fresh one, so that nothing else shares its threads or memory.
+"""The measuring process of ``dcc bench``, which nothing else shares threads or memory with.
 
-``python -m dcc.bench_worker REQUEST.json`` prints one line of JSON. The environment sets TVM's threads, which
-cannot be changed once its runtime is loaded.
+``python -m dcc.bench_worker REQUEST.json`` prints one line of JSON. The environment sets TVM's
+threads, which cannot be changed once its runtime is loaded.
 """
 
 from __future__ import annotations

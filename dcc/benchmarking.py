@@ -1,8 +1,9 @@
-"""Measures a module beside its opponents: latency in alternating blocks, bytes, peak memory, time by kernel.
+"""Measures a module beside its opponents: latency, bytes, peak memory, time by kernel.
 
-All contenders run in one fresh process, one after the other in blocks whose order turns from round to round, so that a
-machine that slows down slows all of them. ONNX Runtime's threads do not spin while the others run. Memory is the
-peak of a fresh process for each. A latency includes handing the inputs over and taking the outputs as numpy arrays.
+All contenders run in one fresh process, one after the other in blocks whose order turns from round
+to round, so that a machine that slows down slows all of them. ONNX Runtime's threads do not spin
+while the others run. Memory is the peak of a fresh process for each. A latency includes handing the
+inputs over and taking the outputs as numpy arrays.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a benchmark runs side by side, each behind the same call: arrays by name in, arrays out.
 
-This module is imported by the measuring process only, which must not carry more than a user's process
-would: nothing of the compiler.
+This module is imported by the measuring process only, which must not carry more than a user's
+process would: nothing of the compiler.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def prepare(kind: Kind, path: str, inputs: Mapping[str, np.ndarray], threads: in
     ----------
     kind
         ``dcc``: a module of ours. ``onnxruntime``: an ONNX file. ``tvm``: a module that TVM's own
-        importer and pipeline made (:mod:`dcc.stock_tvm`), whose inputs are in the order of ``inputs``.
+        importer and pipeline made (:mod:`dcc.stock_tvm`), whose inputs are in the order of
+        ``inputs``.
     """
     if kind == "dcc":
         from dcc.runtime import load

@@ -36,7 +36,7 @@ class LabelledData:
     labels: np.ndarray
 
     def batches(self, spec: TensorSpec) -> list[np.ndarray]:
-        """Cut the samples into arrays of the shape and dtype of the input ``spec``; the last is filled with zeros.
+        """Cut the samples into arrays that fit the input ``spec``; the last is filled with zeros.
 
         Raises
         ------
@@ -83,9 +83,11 @@ def read_labelled(path: str | Path, scale: float | None = None) -> LabelledData:
     ----------
     path
         An ``.npz`` file with ``x`` and ``y``, or a folder with one pair of IDX files of images and
-        labels, compressed by gzip or not. Of a training and a test pair (``t10k``), the test pair is read.
+        labels, compressed by gzip or not. Of a training and a test pair (``t10k``), the test pair
+        is read.
     scale
-        Divide the samples by this number. Default: 1 for ``.npz``, 256 for IDX images, which are bytes.
+        Divide the samples by this number. Default: 1 for ``.npz``, 256 for IDX images, which are
+        bytes.
 
     Raises
     ------
@@ -128,8 +130,8 @@ def _one_file(folder: Path, part: str) -> Path:
         found = [file for file in found if file.name.startswith(("t10k", "test"))]
     if len(found) != 1:
         raise InputError(
-            f"folder '{folder}': expected one IDX file of {part} (t10k-{part}-idx... or the only one), "
-            f"found {', '.join(file.name for file in found) or 'none'}"
+            f"folder '{folder}': expected one IDX file of {part} (t10k-{part}-idx... or the only "
+            f"one), found {', '.join(file.name for file in found) or 'none'}"
         )
     return found[0]
 

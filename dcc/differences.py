@@ -33,7 +33,7 @@ class OutputDifference:
 
     @property
     def relative_error(self) -> float:
-        """Largest error over the largest magnitude (the bare error where the reference is all zero)."""
+        """Largest error over the largest magnitude (the bare error if the reference is zero)."""
         return self.largest_error / (self.largest_magnitude or 1.0)
 
     @property

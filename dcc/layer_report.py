@@ -22,7 +22,8 @@ class LayerReport:
     reason
         Why it has that form.
     bytes
-        By part (``weights``, ``indices``, ``codebook``, ``tables``, ``padding``), and their ``total``.
+        By part (``weights``, ``indices``, ``codebook``, ``tables``, ``padding``), and their
+        ``total``.
     dense_bytes
         What the tensor takes uncompressed.
     weight_bits, index_bits

@@ -113,8 +113,8 @@ class Worker:
         )
         if done.returncode:
             raise DccError(
-                f"measuring {measure} of {', '.join(paths)} failed with exit code {done.returncode}: "
-                f"{done.stderr.strip()[-500:] or 'no message'}"
+                f"measuring {measure} of {', '.join(paths)} failed with exit code "
+                f"{done.returncode}: {done.stderr.strip()[-500:] or 'no message'}"
             )
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         if "error" in answer:

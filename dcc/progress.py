@@ -1,7 +1,7 @@
 """Progress of long work, from the functions that do it to whoever wants to show it.
 
-The work says ``for layer in track("compressing", layers)``; the command line listens and draws a bar or prints
-lines. Nobody has to listen.
+The work says ``for layer in track("compressing", layers)``; the command line listens and draws a
+bar or prints lines. Nobody has to listen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _listener: ContextVar[Listener | None] = ContextVar("dcc_progress_listener", def
 
 
 def report(stage: str, done: int, total: int) -> None:
-    """Tell the listener, if there is one, that ``done`` of ``total`` steps of ``stage`` are done."""
+    """Tell the listener, if there is one, that ``done`` of ``total`` steps are done."""
     listener = _listener.get()
     if listener is not None:
         listener(stage, done, total)

@@ -24,9 +24,9 @@ def random_inputs(
     seed
         Of numpy's default generator.
     ranges
-        (lowest, highest) by input name: floats are uniform between them, integers uniform with both ends.
-        Without one, floats are standard normal, and integers and booleans are 0: any other number
-        might lie outside of what the model can take (an index, a rate).
+        (lowest, highest) by input name: floats are uniform between them, integers uniform with both
+        ends. Without one, floats are standard normal, and integers and booleans are 0: any other
+        number might lie outside of what the model can take (an index, a rate).
 
     Raises
     ------

@@ -63,13 +63,17 @@ class RecipeFile(BaseModel):
     @classmethod
     def _check_patterns(cls, layers: dict[str, LayerSettings]) -> dict[str, LayerSettings]:
         for pattern in layers:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(
-                    f"'{pattern}' is not a regular expression ({error}); put \\ before special characters"
-                ) from None
+            _check_pattern(pattern)
         return layers
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"'{pattern}' is not a regular expression ({error}); put \\ before special characters"
+        ) from None
 
 
 def parse(content: Any, lines: Mapping[tuple[str, ...], int], origin: str) -> RecipeFile:

@@ -5,10 +5,11 @@ A file has up to five keys, all optional::
     description: one line for `dcc recipes`
     extends: deep-compression          # a recipe to start from, by name or path
     global: {bits: 5}                  # for every weight
-    operators: {Conv: {bits: 8}}       # by ONNX operator type, and `bias` for the tensors beside them
-    layers: {"conv1.*": {skip: true}}  # by the weight's name or a regular expression that matches all of it
+    operators: {Conv: {bits: 8}}       # by ONNX operator type; `bias`: those beside them
+    layers: {"conv1.*": {skip: true}}  # by the weight's name or a regular expression
 
-Later lines win over earlier ones: layers over operators over global, and a file over what it extends.
+Later lines win over earlier ones: layers over operators over global, and a file over what it
+extends.
 """
 
 from __future__ import annotations

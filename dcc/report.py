@@ -24,7 +24,8 @@ def inspect(path: str | Path) -> Report:
     Parameters
     ----------
     path
-        An ONNX model, a ``.dcz`` container or a module; told apart by ``.dcz`` and by what they start with.
+        An ONNX model, a ``.dcz`` container or a module; told apart by ``.dcz`` and by what they
+        start with.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The dense opponent: a model through TVM's own ONNX importer and default pipeline, as a user of TVM has it."""
+"""The dense opponent: a model through TVM's own ONNX importer and default pipeline."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Compares a compiled module with ONNX Runtime: errors, signal-to-noise ratio, accuracy.
 
-What decides depends on the reference. Against what the module was compiled from (a ``.dcz`` file, or an
-ONNX file that the recipe did not change) the largest error must stay within the tolerance. Against an ONNX
-file that the recipe changed, errors are wanted: the loss of accuracy decides if a limit is given, and
-otherwise the numbers are only reported.
+What decides depends on the reference. Against what the module was compiled from (a ``.dcz`` file,
+or an ONNX file that the recipe did not change) the largest error must stay within the tolerance.
+Against an ONNX file that the recipe changed, errors are wanted: the loss of accuracy decides if a
+limit is given, and otherwise the numbers are only reported.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The command line: one module for each group of commands; the work itself is in the API functions."""
+"""The command line: a module for each group of commands; the API functions do the work."""

@@ -44,7 +44,8 @@ def bench(
 ) -> None:
     """Measure a module beside its opponents.
 
-    Median latency in alternating blocks, bytes and peak memory. MODEL defaults to the file that the module was compiled from.
+    Median latency in alternating blocks, bytes and peak memory. MODEL defaults to the file that the
+    module was compiled from.
     """
     import dcc
     from dcc.cli.console import shown_progress, write_json

@@ -55,7 +55,7 @@ def write_json(path: str | None, content: Any) -> None:
 
 @contextmanager
 def shown_progress() -> Iterator[None]:
-    """Show the progress of the enclosed work: a bar on a terminal, plain lines elsewhere (on standard error)."""
+    """Show progress on standard error: a bar on a terminal, plain lines elsewhere."""
     if sys.stderr.isatty():
         with _bar() as bar, listening(_BarListener(bar)):
             yield
@@ -107,7 +107,7 @@ class _BarListener:
 
 
 class _LineListener:
-    """A line for what happens at least so many seconds after the one before: quick work prints nothing."""
+    """At most a line in so many seconds: quick work prints nothing."""
 
     def __init__(self) -> None:
         self._last: float | None = None  # what was imported before the first report is not its time

@@ -24,7 +24,7 @@ class _InOrder(click.Group):
 @click.version_option(__version__, prog_name="dcc")
 @common_options
 def main_group() -> None:
-    """Compress an ONNX model and compile kernels that compute straight from the compressed weights."""
+    """Compress an ONNX model and compile kernels that compute from its compressed weights."""
 
 
 for _command in (compress, decompress, compile_, run, verify, inspect, bench, recipes, targets):

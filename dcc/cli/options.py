@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass
 class Settings:
-    """Set by flags that any command takes; read by :func:`dcc.__main__.main` when something fails."""
+    """Set by flags that any command takes; read when something fails."""
 
     debug: bool = False
     verbosity: int = 0

@@ -1,4 +1,4 @@
-"""The tables of ``inspect``, ``compress`` and ``compile``: one line for each layer, then the sums."""
+"""The tables of ``inspect``, ``compress`` and ``compile``: a line for each layer, then sums."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _bits(layer: LayerReport) -> str:
 def _sums(report: Report) -> str:
     ratio = report.dense_bytes / max(report.stored_bytes, 1)
     text = (
-        f"weights: {report.dense_bytes:,} bytes dense, {report.stored_bytes:,} stored ({ratio:.1f}x); "
-        f"file: {report.file_bytes:,} bytes"
+        f"weights: {report.dense_bytes:,} bytes dense, {report.stored_bytes:,} stored "
+        f"({ratio:.1f}x); file: {report.file_bytes:,} bytes"
     )
     if report.parts:
         parts = ", ".join(f"{name} {count:,}" for name, count in report.parts.items())

@@ -1,1 +1,1 @@
-"""Data that ships with dcc: the built-in recipes, and the trained digits network with its held-out digits."""
+"""Data that ships with dcc: the built-in recipes, the trained digits network and its data."""
