@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dcc.codegen import huffman
 from dcc.codegen.encoded_tensor import StorageBytes
 from dcc.codegen.lane_streams import interleave
-from dcc.codegen.packed import Array, PackedWeight, gather, lay_out
+from dcc.codegen.packed import Array, PackedWeight, gather, index_arrays, lay_out
 from dcc.codegen.slices import SlicedEntries
 from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.errors import EncodingError
@@ -39,7 +39,7 @@ class _Coding:
     cost: float
 
 
-def pack_huffman(weight: WeightMatrix, lanes: int) -> PackedWeight:
+def pack_huffman(weight: WeightMatrix, lanes: int, *, sort: bool = False) -> PackedWeight:
     """Lay ``weight`` out with its symbol fields uncoded (uint16), in the coding that needs the fewest bytes.
 
     ``entropy_code`` gives the bytes that are stored; a kernel built for this layout reads them after ``fold_decode``.
@@ -47,8 +47,8 @@ def pack_huffman(weight: WeightMatrix, lanes: int) -> PackedWeight:
     refusal = weight.refusal("huffman")
     if refusal is not None:
         raise EncodingError(f"storage form 'huffman' cannot hold this weight: {refusal}")
-    coding = min(_codings(weight, lanes), key=lambda candidate: candidate.cost)
-    arrays: dict[str, Array] = {"bases": coding.entries.bases}
+    coding = min(_codings(weight, lanes, sort=sort), key=lambda candidate: candidate.cost)
+    arrays = index_arrays(coding.entries)
     arrays |= {name: symbols.astype(np.uint16) for name, symbols in coding.fields.items()}
     if weight.codebook is not None:
         arrays["codebook"] = weight.codebook
@@ -97,6 +97,7 @@ def code_symbols(
         np.stack(lengths, axis=1).reshape(shape),
         np.stack(words, axis=1).reshape(shape),
         bases.astype(np.int64) * len(tables),
+        len(tables),
     )
     return CodedSymbols(streams.starts, streams.halfwords, tables, streams.payload_bits)
 
@@ -119,9 +120,10 @@ def entropy_code(packed: PackedWeight) -> PackedWeight:
         kept = int(np.count_nonzero(arrays["values"])) * arrays["values"].itemsize
         weights += kept
         padding += arrays["values"].nbytes - kept
+    found = sum(arrays[name].nbytes for name in ("order", "bases") if name in arrays)
     nbytes = StorageBytes(
         weights=weights,
-        indices=indices + arrays["bases"].nbytes + coded.starts.nbytes,
+        indices=indices + coded.starts.nbytes + found,
         codebook=arrays["codebook"].nbytes if "codebook" in arrays else 0,
         tables=sum(table.nbytes for table in coded.tables.values()),
         padding=padding,
@@ -129,7 +131,7 @@ def entropy_code(packed: PackedWeight) -> PackedWeight:
     return replace(packed, arrays=arrays, nbytes=nbytes)
 
 
-def _codings(weight: WeightMatrix, lanes: int) -> Iterator[_Coding]:
+def _codings(weight: WeightMatrix, lanes: int, *, sort: bool) -> Iterator[_Coding]:
     """Every coding that is worth counting: gap widths around the mean gap, and the dense grid."""
     gap_widths: list[int | None] = []
     if weight.mask is not None:
@@ -139,7 +141,7 @@ def _codings(weight: WeightMatrix, lanes: int) -> Iterator[_Coding]:
     if weight.codebook is not None and weight.density > GRID_DENSITY:
         gap_widths.append(None)
     for gap_bits in gap_widths:
-        entries = lay_out(weight, lanes, gap_bits)
+        entries = lay_out(weight, lanes, gap_bits, sort=sort)
         extra = 0 if weight.codebook is not None else entries.gaps.size * weight.dtype.itemsize
         for fields in _field_sets(weight, entries, gap_bits):
             yield _cheapest_table(gap_bits, entries, fields, extra)
