@@ -1,8 +1,9 @@
-"""Converters of single ONNX operators to Relax, where TVM's own are missing, wrong or too general."""
+"""Converters of ONNX operators to Relax, where TVM's own are missing, wrong or too general."""
 
 from dcc.importer.converters import (
     convolution,
     elementwise,
+    half_precision,
     linear,
     moving,
     normalization,
@@ -17,6 +18,7 @@ __all__ = [
     "convolution",
     "elementwise",
     "find_converter",
+    "half_precision",
     "linear",
     "moving",
     "normalization",

@@ -136,3 +136,21 @@ def eye_like(operation: Operation) -> relax.Expr:
     element = operation.attribute("dtype")
     dtype = helper.tensor_dtype_to_np_dtype(element) if element else operation.dtype()
     return constant(np.eye(*operation.shape(), k=operation.attribute("k", 0), dtype=dtype))
+
+
+@converter("Clip")
+def clip(operation: Operation) -> relax.Expr:
+    """Bounds from the attributes (before opset 11) or the inputs, either of which may be absent."""
+    result = operation.tensor(0)
+    for index, name, bound in ((1, "min", relax.op.maximum), (2, "max", relax.op.minimum)):
+        known = operation.known(index)
+        if known is not None:
+            limit = constant(known.reshape(()))
+        elif operation.has(index):
+            limit = operation.emit(relax.op.reshape(operation.tensor(index), ()))
+        elif operation.attribute(name) is not None:
+            limit = operation.scalar(operation.attribute(name))
+        else:
+            continue
+        result = operation.emit(bound(result, limit))
+    return result
