@@ -34,9 +34,13 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     # Without a terminal nobody can widen the window: never cut a line there.
+    width = None if sys.stdout.isatty() else 240
+    console = Console(width=width, highlight=False, markup=False)
+    with console.capture() as captured:
+        console.print(table)
     print(title)
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False, markup=False, soft_wrap=False).print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def write_json(path: str | None, content: Any) -> None:

@@ -34,12 +34,10 @@ def _row(layer: LayerReport) -> tuple[str, ...]:
 
 
 def _bits(layer: LayerReport) -> str:
-    """Bits of a weight and of an index; a dash where there is only one of them."""
-    if layer.weight_bits is None and layer.index_bits is None:
-        return ""
-    weight = "-" if layer.weight_bits is None else str(layer.weight_bits)
-    index = "-" if layer.index_bits is None else str(layer.index_bits)
-    return f"{weight}+{index}"
+    """Bits of a weight, and of an index after a plus sign."""
+    weight = "" if layer.weight_bits is None else str(layer.weight_bits)
+    index = "" if layer.index_bits is None else f"+{layer.index_bits}"
+    return weight + index
 
 
 def _sums(report: Report) -> str:
