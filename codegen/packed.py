@@ -10,6 +10,8 @@ sparse     ``bases`` (S + 1), ``entries`` (T, L) with ``gap << code_bits | code`
 huffman    ``bases`` (S + 1), the symbol fields (T, L), ``codebook`` or ``values`` (T, L);
            ``codegen.packed_streams`` turns the symbol fields into one stream
 =========  ============================================================================================
+
+The two entry-wise forms may reorder the rows (``slices``); then ``order`` (S * L) comes first.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ class PackedWeight:
         return int(self.arrays["bases"][-1]) if "bases" in self.arrays else self.slices * self.columns
 
 
-def pack(weight: WeightMatrix, form: Form, lanes: int) -> PackedWeight:
+def pack(weight: WeightMatrix, form: Form, lanes: int, *, sort: bool = False) -> PackedWeight:
     """Lay ``weight`` out for a kernel that runs ``lanes`` rows in lockstep (huffman: ``packed_streams``)."""
     refusal = weight.refusal(form)
     if refusal is not None:
@@ -74,7 +76,7 @@ def pack(weight: WeightMatrix, form: Form, lanes: int) -> PackedWeight:
         return _pack_dense(weight, lanes)
     if form == "codebook":
         return _pack_codebook(weight, lanes)
-    return _pack_sparse(weight, lanes)
+    return _pack_sparse(weight, lanes, sort=sort)
 
 
 def gather(source: Array, entries: SlicedEntries, fill: float) -> Array:
@@ -132,13 +134,22 @@ def _pack_codebook(weight: WeightMatrix, lanes: int) -> PackedWeight:
     )
 
 
-def lay_out(weight: WeightMatrix, lanes: int, gap_bits: int | None) -> SlicedEntries:
+def lay_out(
+    weight: WeightMatrix, lanes: int, gap_bits: int | None, *, sort: bool = False
+) -> SlicedEntries:
+    """Entries of ``weight``: of its non-zeros, or of every column where ``gap_bits`` is None."""
     if gap_bits is None or weight.mask is None:
         return full_slices(weight.rows, weight.columns, lanes)
-    return slice_rows(weight.mask, lanes, gap_bits)
+    return slice_rows(weight.mask, lanes, gap_bits, sort=sort)
 
 
-def _pack_sparse(weight: WeightMatrix, lanes: int) -> PackedWeight:
+def index_arrays(entries: SlicedEntries) -> dict[str, Array]:
+    """The arrays that find the rows of ``entries``: ``order`` where there is one, and ``bases``."""
+    order = {} if entries.order is None else {"order": entries.order}
+    return {**order, "bases": entries.bases}
+
+
+def _pack_sparse(weight: WeightMatrix, lanes: int, *, sort: bool) -> PackedWeight:
     widths = [(bits, dtype) for bits, dtype in ((8, np.uint8), (16, np.uint16))]
     candidates = []
     for bits, dtype in widths:
@@ -147,12 +158,13 @@ def _pack_sparse(weight: WeightMatrix, lanes: int) -> PackedWeight:
             candidates.append((None, np.uint8, lay_out(weight, lanes, None)))
             break
         if gap_bits > 0:
-            candidates.append((gap_bits, dtype, lay_out(weight, lanes, gap_bits)))
+            candidates.append((gap_bits, dtype, lay_out(weight, lanes, gap_bits, sort=sort)))
     extra = 0 if weight.codebook is not None else weight.dtype.itemsize
     gap_bits, dtype, entries = min(
         candidates, key=lambda c: c[2].gaps.size * (np.dtype(c[1]).itemsize + extra)
     )
-    arrays: dict[str, Array] = {"bases": entries.bases}
+    arrays = index_arrays(entries)
+    found = sum(array.nbytes for array in arrays.values())
     kept = int(np.count_nonzero(entries.source >= 0))
     padding = 0
     if weight.codes is not None and weight.codebook is not None:
@@ -164,7 +176,7 @@ def _pack_sparse(weight: WeightMatrix, lanes: int) -> PackedWeight:
         width = np.dtype(dtype).itemsize * 8
         weights = used * (width if gap_bits is None else weight.code_bits) // width
         nbytes = StorageBytes(
-            weights, used - weights + entries.bases.nbytes, weight.codebook.nbytes, 0, padding
+            weights, used - weights + found, weight.codebook.nbytes, 0, padding
         )
         symbols: tuple[str, ...] = ("entries",)
     else:
@@ -175,7 +187,7 @@ def _pack_sparse(weight: WeightMatrix, lanes: int) -> PackedWeight:
             arrays["gaps"] = entries.gaps.astype(dtype)
             padding += arrays["gaps"].nbytes - kept * np.dtype(dtype).itemsize
         arrays["values"] = values
-        indices = sum(arrays[name].nbytes for name in symbols) - padding + entries.bases.nbytes
+        indices = sum(arrays[name].nbytes for name in symbols) - padding + found
         used = kept * values.itemsize
         nbytes = StorageBytes(used, indices, 0, 0, padding + values.nbytes - used)
     return PackedWeight(

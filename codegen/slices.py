@@ -4,8 +4,9 @@ A row's non-zeros become entries (gap, position in the row's data): the gap is t
 one. A gap of ``2**gap_bits`` or more is bridged by filler entries that carry the value zero and advance by ``2**gap_bits``
 columns each (Han, Mao, Dally 2016, section 2; Han et al. 2016, EIE, section III-B, with the gap's full range).
 
-``lanes`` consecutive rows form a slice. Entry ``t`` of each lane of a slice stands side by side, and shorter lanes are
-padded to the longest with entries of gap 0 and value zero.
+``lanes`` rows form a slice. Entry ``t`` of each lane of a slice stands side by side, and shorter lanes are padded to the
+longest with entries of gap 0 and value zero. Rows of similar length share a slice where that saves more padding than the
+order of the rows costs.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ class SlicedEntries:
         Flat index of each entry's weight in the matrix; -1 for fillers and padding. Same shape, int64.
     bases
         First step of each slice, and the number of steps at the end; shape (slices + 1), int32.
+    order
+        Row of each lane of each slice, shape (slices * lanes), the number of rows for lanes without one; None: in order.
     """
 
     gaps: npt.NDArray[np.int32]
     source: npt.NDArray[np.int64]
     bases: npt.NDArray[np.int32]
+    order: npt.NDArray[np.unsignedinteger] | None = None
 
     @property
     def slices(self) -> int:
@@ -40,10 +44,14 @@ class SlicedEntries:
         return len(self.bases) - 1
 
 
-def slice_rows(mask: npt.NDArray[np.bool_], lanes: int, gap_bits: int) -> SlicedEntries:
-    """Lay the non-zeros of ``mask``, shape (rows, columns), out in slices of ``lanes`` rows."""
+def slice_rows(
+    mask: npt.NDArray[np.bool_], lanes: int, gap_bits: int, *, sort: bool = False
+) -> SlicedEntries:
+    """Lay the non-zeros of ``mask``, shape (rows, columns), out in slices of ``lanes`` rows.
+
+    ``sort`` permits another order of the rows.
+    """
     rows, columns = mask.shape
-    slices = -(-rows // lanes)
     flat = np.flatnonzero(mask)
     row, column = np.divmod(flat, max(columns, 1))
     before = np.concatenate([[-1], column[:-1]])
@@ -57,18 +65,46 @@ def slice_rows(mask: npt.NDArray[np.bool_], lanes: int, gap_bits: int) -> Sliced
     source = np.full(entry_row.size, -1, dtype=np.int64)
     source[last] = flat
 
-    counts = np.zeros(slices * lanes, dtype=np.int64)
-    counts[:rows] = np.bincount(entry_row, minlength=rows)
-    steps = counts.reshape(slices, lanes).max(axis=1, initial=0)
-    bases = np.concatenate([[0], np.cumsum(steps)])
+    counts = np.bincount(entry_row, minlength=rows)
+    order = _row_order(counts, lanes) if sort else None
+    place = np.arange(rows)  # slice and lane of each row
+    if order is not None:
+        place[order[order < rows]] = np.flatnonzero(order < rows)
+    bases = np.concatenate([[0], np.cumsum(_steps(counts, lanes, order))])
     starts = np.cumsum(counts) - counts
-    step = np.arange(entry_row.size) - starts[entry_row] + bases[entry_row // lanes]
+    entry_place = place[entry_row]
+    step = np.arange(entry_row.size) - starts[entry_row] + bases[entry_place // lanes]
     shape = (int(bases[-1]), lanes)
     laid_gaps = np.zeros(shape, dtype=np.int32)
     laid_source = np.full(shape, -1, dtype=np.int64)
-    laid_gaps[step, entry_row % lanes] = gaps
-    laid_source[step, entry_row % lanes] = source
-    return SlicedEntries(laid_gaps, laid_source, bases.astype(np.int32))
+    laid_gaps[step, entry_place % lanes] = gaps
+    laid_source[step, entry_place % lanes] = source
+    return SlicedEntries(laid_gaps, laid_source, bases.astype(np.int32), order)
+
+
+def _steps(
+    counts: npt.NDArray[np.integer], lanes: int, order: npt.NDArray[np.integer] | None
+) -> npt.NDArray[np.integer]:
+    """Steps of each slice: its longest lane."""
+    slices = -(-counts.size // lanes)
+    padded = np.zeros(slices * lanes + 1, dtype=np.int64)
+    padded[: counts.size] = counts
+    if order is not None:
+        padded = np.append(counts, 0)[order]
+    return padded[: slices * lanes].reshape(slices, lanes).max(axis=1, initial=0)
+
+
+def _row_order(
+    counts: npt.NDArray[np.integer], lanes: int
+) -> npt.NDArray[np.unsignedinteger] | None:
+    """Rows by falling length; None where the padding that this saves is worth less than the order."""
+    rows, slices = counts.size, -(-counts.size // lanes)
+    dtype = np.uint16 if rows < 1 << 16 else np.uint32
+    order = np.full(slices * lanes, rows, dtype=dtype)
+    order[:rows] = np.argsort(-counts, kind="stable")
+    plain, sorted_steps = (int(_steps(counts, lanes, o).sum()) for o in (None, order))
+    # An entry has at least about a byte.
+    return order if (plain - sorted_steps) * lanes > order.nbytes else None
 
 
 def full_slices(rows: int, columns: int, lanes: int) -> SlicedEntries:
@@ -82,13 +118,14 @@ def full_slices(rows: int, columns: int, lanes: int) -> SlicedEntries:
 
 
 def unslice(entries: SlicedEntries, rows: int, columns: int) -> npt.NDArray[np.bool_]:
-    """Inverse of :func:`slice_rows`: the mask that the gaps say, from the gaps and the fillers alone."""
+    """Inverse of :func:`slice_rows`: the mask that the gaps say; ``source`` only tells fillers from weights."""
     lanes = entries.gaps.shape[1]
-    mask = np.zeros((entries.slices * lanes, columns), dtype=np.bool_)
+    mask = np.zeros((rows + 1, columns), dtype=np.bool_)
+    order = np.arange(entries.slices * lanes) if entries.order is None else entries.order
     for index in range(entries.slices):
         span = slice(int(entries.bases[index]), int(entries.bases[index + 1]))
         column = np.cumsum(entries.gaps[span] + 1, axis=0) - 1
         kept = entries.source[span] >= 0
         lane = np.broadcast_to(np.arange(lanes), column.shape)
-        mask[index * lanes + lane[kept], column[kept]] = True
+        mask[order[index * lanes + lane[kept]], column[kept]] = True
     return mask[:rows]

@@ -70,7 +70,7 @@ class _Legalizer(PyExprMutator):
         shape, weight = layer_shape(layer), weight_matrix(layer, self.table)
         lanes = default_lanes(shape, self.target)
         form: Form = layer.attributes["form"] or "dense"
-        packed = pack_for(weight, form, lanes)
+        packed = pack_for(weight, form, lanes, layer.kind)
         arguments = self._weight_arguments(layer, weight, shape, packed)
         return self._call(layer, shape, packed, arguments, rewritten)
 
@@ -107,7 +107,7 @@ class _Legalizer(PyExprMutator):
         )
         if best.kept_bytes >= estimates["dense"].touched_bytes:
             return None
-        return pack_for(weight, best.form, lanes)
+        return pack_for(weight, best.form, lanes, shape.kind)
 
     def _attributed(self, kernel: tir.PrimFunc, name: str, packed: PackedWeight) -> tir.PrimFunc:
         kernel = kernel.with_attr(SCHEDULED, 1).with_attr(LAYER, name)

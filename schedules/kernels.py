@@ -70,9 +70,13 @@ def default_lanes(shape: LayerShape, target: Target) -> int:
     return target.vector_floats
 
 
-def pack_for(weight: WeightMatrix, form: Form, lanes: int) -> PackedWeight:
+def pack_for(weight: WeightMatrix, form: Form, lanes: int, kind: KernelKind) -> PackedWeight:
     """Pack ``weight`` for a kernel; the fields of the huffman form stand uncoded in arrays of their own."""
-    return pack_huffman(weight, lanes) if form == "huffman" else pack(weight, form, lanes)
+    # A lookup finds its row by number, and the GRU computes a range of rows apart.
+    sort = kind not in ("take", "gru")
+    if form == "huffman":
+        return pack_huffman(weight, lanes, sort=sort)
+    return pack(weight, form, lanes, sort=sort)
 
 
 def accumulator_type(shape: LayerShape, packed: PackedWeight) -> str:

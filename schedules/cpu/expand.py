@@ -26,10 +26,15 @@ def expand(packed: PackedWeight) -> tir.PrimFunc:
             loop = T.parallel if worth_parallel(packed.rows * packed.columns) else T.serial
             with loop(0, packed.slices) as index:
                 column = allocate("column", (packed.lanes,), "int32")
+                row = allocate("rows", (packed.lanes,), "int32")
                 with T.serial(0, packed.lanes) as lane:
                     T.buffer_store(column, tir.const(-1, "int32"), [lane])
+                    # Lanes without a row write where the dense form has no row either.
+                    spare = packed.slices * packed.lanes - 1
+                    T.buffer_store(row, tir.min(reader.row(index, lane), spare), [lane])
                 with T.grid(packed.columns, packed.lanes) as (place, lane):
-                    T.buffer_store(out, tir.const(0, dtype), [index, place, lane])
+                    at = [tir.floordiv(row[lane], packed.lanes), place, tir.floormod(row[lane], packed.lanes)]
+                    T.buffer_store(out, tir.const(0, dtype), at)
                 with (
                     reader.stream(index),
                     T.serial(0, reader.steps(index)) as step,
@@ -38,7 +43,10 @@ def expand(packed: PackedWeight) -> tir.PrimFunc:
                     gap, value = reader.read(index, step, lane)
                     T.buffer_store(column, column[lane] + gap + 1, [lane])
                     with T.If(column[lane] < packed.columns), T.Then():
-                        T.buffer_store(out, value, [index, column[lane], lane])
+                        slice_of, lane_of = (
+                            part(row[lane], packed.lanes) for part in (tir.floordiv, tir.floormod)
+                        )
+                        T.buffer_store(out, value, [slice_of, column[lane], lane_of])
     return builder.get()
 
 

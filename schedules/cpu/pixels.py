@@ -75,19 +75,19 @@ class PixelKernel:
                 with (
                     T.serial(0, images) as image,
                     T.serial(0, packed.lanes) as lane,
-                    guard(index * packed.lanes + lane, packed),
+                    guard(self.reader.row(index, lane), packed),
                 ):
                     base = bind("base", (first + image) * self.geometry.image)
                     self._accumulate(image, lane, base, count, values, displacements, sums)
-        with (
-            T.serial(0, images) as image,
-            T.serial(0, packed.lanes) as lane,
-            guard(index * packed.lanes + lane, packed),
-            T.serial(0, self.geometry.out_height) as row,
-            T.serial(0, self.geometry.out_width) as place,
-        ):
-            total = sums[image, lane, row * self.geometry.phase_width + place]
-            self.store(first + image, index * packed.lanes + lane, row, place, total)
+        with T.serial(0, images) as image, T.serial(0, packed.lanes) as lane:
+            channel = self.reader.row(index, lane)
+            with (
+                guard(channel, packed),
+                T.serial(0, self.geometry.out_height) as row,
+                T.serial(0, self.geometry.out_width) as place,
+            ):
+                total = sums[image, lane, row * self.geometry.phase_width + place]
+                self.store(first + image, channel, row, place, total)
 
     def _decode(
         self,
@@ -107,8 +107,12 @@ class PixelKernel:
                 T.buffer_store(column, column[lane] + gap + 1, [lane])
                 place = bind("place", tir.min(column[lane], packed.columns - 1))
             T.buffer_store(values, value, [lane, step])
-            displacement = self._displacement(place, index * packed.lanes + lane)
+            displacement = self._displacement(place, self._channel(index, lane))
             T.buffer_store(displacements, displacement, [lane, step])
+
+    def _channel(self, index: Expr, lane: Expr) -> Expr:
+        """Output channel of a lane, where its group decides which channels it reads."""
+        return self.reader.row(index, lane) if self.geometry.groups > 1 else index
 
     def _displacement(self, place: Expr, channel: Expr) -> Expr:
         """Where the input of output pixel 0 stands for column ``place`` of an output channel."""

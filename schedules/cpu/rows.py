@@ -69,7 +69,7 @@ def emit_rows(
                 term = value * tir.Cast(reader.accumulator, load(sample, place))
                 T.buffer_store(sums, sums[sample, lane] + term, [sample, lane])
         with T.serial(0, packed.lanes) as lane:
-            row = bind("row", index * packed.lanes + lane)
+            row = reader.row(index, lane)
             with guard(row, packed), T.serial(0, samples) as sample:
                 store(sample, row, sums[sample, lane])
 

@@ -60,6 +60,13 @@ class WeightReader:
         """Whether step ``t`` is column ``t`` in every lane, so that nothing has to be counted."""
         return self.packed.gap_bits is None
 
+    def row(self, slice_index: Expr, lane: Expr) -> Expr:
+        """Row of a lane; at least the number of rows where a lane of the last slice has none."""
+        place = slice_index * self.packed.lanes + lane
+        if "order" in self.buffers:
+            return bind("row", tir.Cast("int32", self.buffers["order"][place]))
+        return bind("row", place)
+
     def stream(self, slice_index: Expr) -> AbstractContextManager[None]:
         """Region in which the steps of ``slice_index`` are read, from the first on."""
         return T.attr(0, STREAM_ATTRIBUTE, slice_index)
