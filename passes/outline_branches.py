@@ -1,8 +1,9 @@
 """Pass ``OutlineBranches``: each branch of an ``If`` becomes a function of its own.
 
-TVM 0.27 plans the memory of both branches as if they ran one after the other: storage that one branch allocates is
-reused by the other, which then reads a register that was never set and crashes. Functions are planned apart, and
-operators are fused inside them as everywhere else. To be run when the weights are bound, before fusion.
+TVM 0.27 plans the memory of both branches as if they ran one after the other: storage that one
+branch allocates is reused by the other, which then reads a register that was never set and crashes.
+Functions are planned apart, and operators are fused inside them as everywhere else. To be run when
+the weights are bound, before fusion.
 """
 
 from __future__ import annotations

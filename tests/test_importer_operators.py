@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from onnx_models import compare, single_node  # noqa: E402
+from onnx_models import compare, single_node
 
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.standard_normal((2, 4, 9, 8)).astype(np.float32)
@@ -182,7 +182,22 @@ NORMALIZATIONS = [
 
 UNARY = [
     Case(name, [MATRIX * 2])
-    for name in "Relu Sigmoid Tanh Exp Neg Abs Floor Ceil Erf Sin Cos Softplus Softsign Sign".split()
+    for name in [
+        "Relu",
+        "Sigmoid",
+        "Tanh",
+        "Exp",
+        "Neg",
+        "Abs",
+        "Floor",
+        "Ceil",
+        "Erf",
+        "Sin",
+        "Cos",
+        "Softplus",
+        "Softsign",
+        "Sign",
+    ]
 ] + [
     Case("Tanh", [MATRIX * 1e-3]),
     Case("Softplus", [MATRIX * 100]),
@@ -329,13 +344,28 @@ RESIZES = (
 REDUCTIONS = (
     [
         Case(name, [IMAGE], {"axes": [1, -1], "keepdims": keep})
-        for name in "ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSumExp "
-        "ReduceSumSquare".split()
+        for name in [
+            "ReduceMean",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceProd",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceLogSumExp",
+            "ReduceSumSquare",
+        ]
         for keep in (0, 1)
     ]
     + [
         Case(name, [IMAGE, ints(-1, 1)], {"keepdims": keep}, opset=18)
-        for name in "ReduceMean ReduceMax ReduceMin ReduceSum ReduceL2 ReduceLogSumExp".split()
+        for name in [
+            "ReduceMean",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceSum",
+            "ReduceL2",
+            "ReduceLogSumExp",
+        ]
         for keep in (0, 1)
     ]
     + [

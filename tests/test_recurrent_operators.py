@@ -84,9 +84,5 @@ def test_half_precision_is_refused():
         relax.Var(f"v{i}", relax.TensorType(a.shape, "float16")) for i, a in enumerate(inputs)
     ]
     builder = relax.BlockBuilder()
-    with pytest.raises(TypeError, match="must be float32"), builder.function("main", variables):
-        try:
-            builder.emit(gru(*variables))
-        except TypeError:
-            builder._end_block()
-            raise
+    with builder.testing_scope([]), pytest.raises(TypeError, match="must be float32"):
+        builder.normalize(gru(*variables))

@@ -1,6 +1,7 @@
 """Evaluation at import of nodes whose inputs are all known.
 
-Shapes are static, so ``Shape`` and everything computed from it is known, too. Weights are never folded.
+Shapes are static, so ``Shape`` and everything computed from it is known, too. Weights are never
+folded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from dcc.importer.graph import Node
 
 LARGEST_RESULT = 1 << 24
-"""Elements above which a result is left to the module, so that ``Expand`` cannot blow up the constants."""
+"""Elements above which a result is left to the module: ``Expand`` must not blow up constants."""
 
 _NEVER = frozenset({"If", "Loop", "Scan", "LSTM", "GRU", "RNN"})
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
@@ -27,7 +28,7 @@ def is_foldable(node: Node) -> bool:
 
 
 def evaluate(node: Node, inputs: list[np.ndarray | None], opset: int) -> list[np.ndarray] | None:
-    """Outputs of ``node``, or None where ONNX's reference implementation does not give them."""
+    """Compute the outputs of ``node``, or None where ONNX's reference cannot."""
     names = [f"i{k}" if value is not None else "" for k, value in enumerate(inputs)]
     feeds = {f"i{k}": value for k, value in enumerate(inputs) if value is not None}
     outputs = [f"o{k}" if name else "" for k, name in enumerate(node.outputs)]

@@ -1,7 +1,8 @@
 """The ONNX graph as plain Python data: constants gathered, attributes read, subgraphs nested.
 
-Initialisers that older files also list as graph inputs are constants here and no inputs, and ``Constant`` nodes are
-gone: TVM's importer fails on the first and keeps the second apart from initialisers.
+Initialisers that older files also list as graph inputs are constants here and no inputs, and
+``Constant`` nodes are gone: TVM's importer fails on the first and keeps the second apart from
+initialisers.
 """
 
 from __future__ import annotations

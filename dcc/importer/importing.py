@@ -13,13 +13,13 @@ from tvm import relax
 from dcc.errors import ModelError
 from dcc.importer.graph import DEFAULT_DOMAINS, Graph, read_graph
 from dcc.importer.model import ImportedModel
-from dcc.tensor_spec import TensorSpec
 from dcc.importer.naming import Names
 from dcc.importer.operation import Value, element_type, static_shape
 from dcc.importer.refusals import refuse_quantized
 from dcc.importer.shapes import input_specs
 from dcc.importer.walk import Walk, as_expression, closing_block
 from dcc.importer.weights import choose_parameters
+from dcc.tensor_spec import TensorSpec
 
 
 def import_model(
@@ -37,7 +37,8 @@ def import_model(
     Raises
     ------
     ModelError
-        If the model is malformed, quantised, of dynamic shape or uses something that is not supported.
+        If the model is malformed, quantised, of dynamic shape or uses something that is not
+        supported.
     """
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)

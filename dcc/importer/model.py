@@ -9,6 +9,8 @@ from tvm.ir import IRModule
 
 from dcc.tensor_spec import TensorSpec
 
+__all__ = ["ImportedModel", "TensorSpec"]
+
 
 @dataclass(frozen=True)
 class ImportedModel:
@@ -17,12 +19,14 @@ class ImportedModel:
     Attributes
     ----------
     module
-        One function ``main(inputs..., weights...)`` with static shapes; it returns a tensor, or a tuple where the
-        model has several outputs. The weights follow the inputs in the order of ``weights``.
+        One function ``main(inputs..., weights...)`` with static shapes; it returns a tensor, or a
+        tuple where the model has several outputs. The weights follow the inputs in the order of
+        ``weights``.
     weights
         Relax variable name -> value, in parameter order.
     onnx_names
-        Relax variable name -> name of the ONNX initialiser, or of the output of the ``Constant`` node.
+        Relax variable name -> name of the ONNX initialiser, or of the output of the ``Constant``
+        node.
     inputs, outputs
         In the order of the ONNX graph, under their ONNX names.
     """

@@ -13,7 +13,7 @@ class Names:
         self._taken: set[str] = {"main", "R", "T", "I"}
 
     def fresh(self, onnx_name: str) -> str:
-        """Identifier that resembles ``onnx_name`` and was not handed out before."""
+        """Give an identifier that resembles ``onnx_name`` and was not handed out before."""
         base = re.sub(r"[^0-9A-Za-z_]+", "_", onnx_name).strip("_") or "tensor"
         # lv and gv are the names that the block builder gives to intermediate results.
         if base[0].isdigit() or keyword.iskeyword(base) or re.fullmatch(r"[lg]v\d*", base):

@@ -12,7 +12,7 @@ from dcc.errors import ModelError
 from dcc.importer.graph import Node
 
 Value: TypeAlias = "np.ndarray | relax.Expr"
-"""A tensor of the graph: known at import (an array) or computed by the module (a Relax variable)."""
+"""A tensor of the graph: known at import (an array) or computed (a Relax variable)."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class Operation:
         return value
 
     def integers(self, index: int, meaning: str) -> list[int]:
-        """A constant input as a list of integers."""
+        """Give a constant input as a list of integers."""
         return [int(i) for i in self.constant(index, meaning).reshape(-1)]
 
     def shape(self, index: int = 0) -> tuple[int, ...]:
-        """Static shape of input ``index``."""
+        """Give the static shape of input ``index``."""
         value = self.values[index]
         if isinstance(value, np.ndarray):
             return value.shape
@@ -89,7 +89,7 @@ class Operation:
         )
 
     def rank(self, index: int = 0) -> int:
-        """Number of dimensions of input ``index``."""
+        """Count the dimensions of input ``index``."""
         return len(self.shape(index))
 
     def attribute(self, name: str, default: Any = None) -> Any:
@@ -119,16 +119,16 @@ class Operation:
         return self.builder.emit(expression)
 
     def scalar(self, value: float, index: int = 0) -> relax.Expr:
-        """A constant of the element type of input ``index``."""
+        """Make a constant of the element type of input ``index``."""
         return relax.const(value, self.dtype(index))
 
     def error(self, reason: str) -> ModelError:
-        """An error that names this node."""
+        """Make an error that names this node."""
         return ModelError(f"{self.node.label}: {reason}")
 
 
 def constant(value: np.ndarray) -> relax.Expr:
-    """A Relax constant of the array's own element type (``relax.const`` alone makes int64 an int32)."""
+    """Make a constant of the array's own type (``relax.const`` alone makes int64 an int32)."""
     return relax.const(value, str(value.dtype))
 
 

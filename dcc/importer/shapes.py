@@ -25,7 +25,8 @@ def input_specs(
     Raises
     ------
     ModelError
-        If a dimension beyond the first is dynamic and not given, or ``shapes`` does not fit the model.
+        If a dimension beyond the first is dynamic and not given, or ``shapes`` does not fit the
+        model.
     """
     shapes = shapes or {}
     names = [proto.name for proto in inputs]
@@ -47,7 +48,8 @@ def _symbol_values(
 ) -> dict[str, int]:
     """Sizes of named dimensions: as given for any input, else 1 for the first dimension of one.
 
-    The same name means the same size in ONNX: the batch of a state (2, batch, 128) follows the data's.
+    The same name means the same size in ONNX: the batch of a state (2, batch, 128) follows the
+    data's.
     """
     symbols: dict[str, int] = {}
     for proto in inputs:

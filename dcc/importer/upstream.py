@@ -1,7 +1,7 @@
-"""The only module that touches the private parts of TVM's ONNX importer: its converters, one operator at a time.
+"""Converters of TVM's ONNX importer: the only module that touches its private parts.
 
-The graph itself is walked by :mod:`dcc.importer.walk`, because TVM's walk lists initialisers twice, leaves results
-unbound (a value read twice is computed twice) and keeps shape arithmetic in the graph. See ``docs/upstream.md``.
+The graph itself is walked by :mod:`dcc.importer.walk`, because TVM's walk lists initialisers twice
+and keeps shape arithmetic in the graph. See ``docs/upstream.md``.
 """
 
 from __future__ import annotations

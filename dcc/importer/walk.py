@@ -17,7 +17,7 @@ from dcc.importer.graph import Graph, Node
 from dcc.importer.operation import Operation, Value, constant, element_type, static_shape
 
 FOLDED_ELEMENTS = 4096
-"""A small parameter that is no weight is folded into what is computed from it alone, up to this size."""
+"""A parameter up to this size that is no weight is folded into what only it is needed for."""
 
 
 class Walk:
@@ -94,7 +94,7 @@ class Walk:
             raise operation.error(f"cannot be imported: {reason}") from error
 
     def _bind(self, result: relax.Expr | Sequence[relax.Expr]) -> list[Value]:
-        """Bind a converter's result to variables, so that nothing is computed twice."""
+        """Bind a converter's result to variables."""
         if isinstance(result, (list, tuple)):
             return [self._bind(item)[0] for item in result]
         if isinstance(result, relax.Tuple):
@@ -133,19 +133,22 @@ class Walk:
         arrays: list[np.ndarray | None] = []
         for index, value in enumerate(operation.values):
             known = operation.known(index)
-            if known is None and value is not None:
-                return None
-            if isinstance(value, relax.Var) and (
-                value.name in self.weights or value.ty.ndim and known.size > FOLDED_ELEMENTS
-            ):
+            if value is not None and (known is None or self._is_kept(value, known)):
                 return None
             arrays.append(known)
         return folding.evaluate(node, arrays, self.opset)
 
+    def _is_kept(self, value: Value, known: np.ndarray) -> bool:
+        """Whether a value is a parameter that must stay one."""
+        return isinstance(value, relax.Var) and (
+            value.name in self.weights or known.size > FOLDED_ELEMENTS
+        )
+
     def _conditional(self, operation: Operation, values: dict[str, Value]) -> list[Value]:
         attributes = operation.node.attributes
-        branches = [attributes.get("then_branch"), attributes.get("else_branch")]
-        if not all(isinstance(branch, Graph) for branch in branches):
+        names = ("then_branch", "else_branch")
+        branches = [attributes[n] for n in names if isinstance(attributes.get(n), Graph)]
+        if len(branches) < 2:
             raise operation.error("needs the graphs then_branch and else_branch")
         condition = operation.known(0)
         if condition is not None:
@@ -154,7 +157,7 @@ class Walk:
         fields = [[(static_shape(f), element_type(f)) for f in fields] for _, fields in bodies]
         if fields[0] != fields[1]:
             raise operation.error(
-                "its branches give tensors of different shapes or types for inputs of these shapes: "
+                "its branches give tensors of different shapes or types for these inputs: "
                 f"{fields[0]} and {fields[1]}; fix the condition's input to a constant"
             )
         condition = operation.tensor(0)
@@ -168,7 +171,7 @@ class Walk:
     def _branch(
         self, graph: Graph, values: dict[str, Value]
     ) -> tuple[relax.SeqExpr, list[relax.Expr]]:
-        """A branch as a block of its own, so that only the branch taken is computed."""
+        """Make a branch a block of its own, so that only the branch taken is computed."""
         self.builder.begin_scope(None)
         self.builder._begin_binding_block()
         with closing_block(self.builder):
@@ -181,7 +184,7 @@ class Walk:
 
 
 def as_expression(value: Value) -> relax.Expr:
-    """A value as a Relax expression."""
+    """Give a value as a Relax expression."""
     return constant(value) if isinstance(value, np.ndarray) else value
 
 

@@ -1,8 +1,9 @@
 """Which constants of a graph stay parameters of the Relax function.
 
-Every float tensor that reaches the weight input of an operator that can compute from a compressed weight, directly or
-through operators that only move elements; and every other float tensor that is not tiny, so that biases can be coded,
-too. What an operator reads like an attribute (clip bounds, paddings, scales, statistics, gate biases) and all integers are constants.
+Every float tensor that reaches the weight input of an operator that can compute from a compressed
+weight, directly or through operators that only move elements; and every other float tensor that is
+not tiny, so that biases can be coded, too. What an operator reads like an attribute (clip bounds,
+paddings, scales, statistics, gate biases) and all integers are constants.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class WeightChoice:
 
 
 def choose_parameters(graph: Graph) -> WeightChoice:
-    """Split the float constants of ``graph`` (not of its subgraphs) into weights, others and the rest."""
+    """Split the float constants of ``graph``, not of its subgraphs, into weights and others."""
     consumers = _all_consumers(graph)
     weights, others = set(), set()
     for name, value in graph.constants.items():
@@ -85,7 +86,7 @@ def _all_consumers(graph: Graph, found: Consumers | None = None) -> Consumers:
 
 
 def _weight_reader(name: str, consumers: Consumers) -> str | None:
-    """The operator whose weight input the tensor reaches; None where it reaches none."""
+    """Find the operator whose weight input the tensor reaches, if there is one."""
     pending, seen = [name], {name}
     while pending:
         for operator, position, outputs in consumers.get(pending.pop(), []):
@@ -109,9 +110,10 @@ def _is_float(value: np.ndarray) -> bool:
 
 
 def operator_types(graph: Graph) -> dict[str, str]:
-    """Tensor name -> operator that reads it as a weight, for every weight of ``graph`` and its subgraphs.
+    """Tensor name -> operator that reads it as a weight, for ``graph`` and its subgraphs.
 
-    An operator that a recipe can name: ``Conv``, ``Gemm``, ``MatMul``, ``Gather``, ``LSTM``, ``GRU``, ``ConvTranspose``.
+    An operator that a recipe can name: ``Conv``, ``Gemm``, ``MatMul``, ``Gather``, ``LSTM``,
+    ``GRU``, ``ConvTranspose``.
     """
     consumers = _all_consumers(graph)
     types: dict[str, str] = {}

@@ -1,8 +1,8 @@
-"""``relax.dcc.lstm`` and ``relax.dcc.gru``: one recurrence over all time steps, gate matrix as an argument.
+"""``relax.dcc.lstm`` and ``relax.dcc.gru``: a recurrence over all steps of time.
 
-The input projection ``x @ W.T + bias`` is an ordinary matmul over all steps before it, so that only the part that is
-truly sequential is left here (ONNX operators LSTM and GRU, gate orders i, o, f, c and z, r, h). T steps, B sequences,
-H units; everything is float32 and static.
+The input projection ``x @ W.T + bias`` is an ordinary matmul over all steps before it, so that only
+the part that is truly sequential is left here (ONNX operators LSTM and GRU, gate orders i, o, f, c
+and z, r, h). T steps, B sequences, H units; everything is float32 and static.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def lstm(
     Returns
     -------
     relax.Expr
-        Tuple of all hidden states [T, B, H], the last hidden state [B, H] and the last cell state [B, H].
+        Tuple of all hidden states [T, B, H], the last hidden state [B, H] and the last cell state
+        [B, H].
     """
     inputs = [projected, recurrence, initial_hidden, initial_cell]
     return call_operator("lstm", inputs, reverse=int(reverse), input_forget=int(input_forget))
@@ -70,7 +71,8 @@ def gru(
     recurrence
         [3 H, H].
     recurrence_bias
-        [3 H]; apart from the projection because ``linear_before_reset`` multiplies it by the reset gate.
+        [3 H]; apart from the projection because ``linear_before_reset`` multiplies it by the reset
+        gate.
     initial_hidden
         [B, H].
     reverse
@@ -92,7 +94,7 @@ def gru(
 
 
 def recurrence_sizes(call: Call, gates: int) -> tuple[int, int, int]:
-    """Static (T, B, H) of a recurrence, its inputs checked.
+    """Give the static (T, B, H) of a recurrence, its inputs checked.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """PrimFuncs of the plain recurrences: a loop over time inside, nothing unrolled.
 
-Plain code for an ordinary float32 gate matrix; the kernels that read a coded one are in ``dcc.schedules``.
+Plain code for an ordinary float32 gate matrix; the kernels that read a coded one are in
+``dcc.schedules``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def lstm_kernel(
         states: T.Buffer((steps, batch, hidden), "float32"),
         last_hidden: T.Buffer((batch, hidden), "float32"),
         last_cell: T.Buffer((batch, hidden), "float32"),
-    ):
+    ) -> None:
         T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
         gate = T.alloc_buffer((gates,), "float32")
         partial = T.alloc_buffer((LANES,), "float32")
@@ -82,7 +83,7 @@ def gru_kernel(
         initial_hidden: T.Buffer((batch, hidden), "float32"),
         states: T.Buffer((steps, batch, hidden), "float32"),
         last_hidden: T.Buffer((batch, hidden), "float32"),
-    ):
+    ) -> None:
         T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
         gate = T.alloc_buffer((gates,), "float32")
         # What multiplies the matrix: h for z and r; for the candidate h, or r * h.

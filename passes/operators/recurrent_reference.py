@@ -15,7 +15,7 @@ def lstm_reference(
     reverse: int = 0,
     input_forget: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All hidden states [T, B, H], the last hidden and the last cell state; shapes as in ``lstm``."""
+    """All hidden states [T, B, H], the last hidden and cell state; shapes as in ``lstm``."""
     hidden, cell = initial_hidden, initial_cell
     states = np.empty((*projected.shape[:2], hidden.shape[1]), projected.dtype)
     for step in _order(len(projected), reverse):

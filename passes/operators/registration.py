@@ -1,4 +1,4 @@
-"""Registration of Relax operators from Python: the only module that uses TVM's private ``RegisterOp``.
+"""Registration of Relax operators: the only module that uses TVM's private ``RegisterOp``.
 
 An operator named ``relax.dcc.x`` is printed and parsed as ``R.dcc.x`` in TVMScript.
 """
@@ -48,7 +48,8 @@ def register_operator(
     builder
         Python function that makes a call; it becomes ``R.dcc.<name>`` in TVMScript.
     legalize
-        Lowering to a PrimFunc for ``LegalizeOps``; without one the operator needs a pass of its own.
+        Lowering to a PrimFunc for ``LegalizeOps``; without one the operator needs a pass of its
+        own.
     """
     full_name = f"relax.dcc.{name}"
     _ffi_api.RegisterOp(full_name, description)
@@ -64,6 +65,6 @@ def register_operator(
 
 
 def call_operator(name: str, inputs: Sequence[relax.Expr], **attributes: int) -> relax.Expr:
-    """A call of ``relax.dcc.<name>`` with static facts as attributes."""
+    """Make a call of ``relax.dcc.<name>`` with static facts as attributes."""
     facts = tvm.ir.make_node("ir.DictAttrs", **attributes)
     return relax.Call(Op.get(f"relax.dcc.{name}"), list(inputs), facts)

@@ -94,7 +94,7 @@ def roi_align(operation: Operation) -> relax.Expr:
 
 @converter("CastLike")
 def cast_like(operation: Operation) -> relax.Expr:
-    """The first input in the element type of the second, by ONNX's rules for Cast."""
+    """Cast the first input to the element type of the second."""
     element = helper.np_dtype_to_tensor_dtype(np.dtype(operation.dtype(1)))
     node = replace(operation.node, operator="Cast", attributes={"to": element})
     return upstream.convert(replace(operation, node=node))
@@ -133,9 +133,10 @@ def parametric_relu(operation: Operation) -> relax.Expr:
 @converter("EyeLike")
 def eye_like(operation: Operation) -> relax.Expr:
     """Ones on diagonal ``k`` of a matrix of the input's shape."""
+    rows, columns = operation.shape()
     element = operation.attribute("dtype")
     dtype = helper.tensor_dtype_to_np_dtype(element) if element else operation.dtype()
-    return constant(np.eye(*operation.shape(), k=operation.attribute("k", 0), dtype=dtype))
+    return constant(np.eye(rows, columns, k=operation.attribute("k", 0), dtype=dtype))
 
 
 @converter("Clip")

@@ -37,13 +37,13 @@ def gemm(operation: Operation) -> relax.Expr:
 
 @converter("Gather")
 def gather(operation: Operation) -> relax.Expr:
-    """``take`` with negative indices counted from the end; others outside are clipped, never read."""
+    """``take`` with negative indices counted from the end; others outside are clipped."""
     axis = operation.axis(0)
     size = operation.shape()[axis]
     indices = operation.known(1)
     if indices is not None:
         indices = np.where(indices < 0, indices + size, indices).astype(np.int64)
-        if indices.size and not (0 <= indices.min() and indices.max() < size):
+        if indices.size and not (indices.min() >= 0 and indices.max() < size):
             raise operation.error(f"an index is outside axis {axis} of size {size}")
         positions = constant(indices)
     else:

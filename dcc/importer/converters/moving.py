@@ -13,10 +13,10 @@ from dcc.importer.operation import Operation, constant
 
 @converter("Identity", "Dropout")
 def identity(operation: Operation) -> list[relax.Expr]:
-    """The input itself; Dropout's mask (second output) is all true at inference."""
-    if operation.node.operator == "Dropout" and operation.has(2):
-        if np.any(operation.constant(2, "training_mode")):
-            raise operation.error("training_mode is not supported; export the model for inference")
+    """Pass the input on; Dropout's mask (second output) is all true at inference."""
+    is_dropout = operation.node.operator == "Dropout" and operation.has(2)
+    if is_dropout and np.any(operation.constant(2, "training_mode")):
+        raise operation.error("training_mode is not supported; export the model for inference")
     result = [operation.tensor(0)]
     if len(operation.node.outputs) > 1:
         result.append(constant(np.ones(operation.shape(), bool)))
@@ -96,7 +96,7 @@ def concat(operation: Operation) -> relax.Expr:
 
 @converter("Split")
 def split(operation: Operation) -> list[relax.Expr]:
-    """Slices along ``axis``; sizes from the input, the attribute, or equal (the last one smaller)."""
+    """Slices along ``axis``; sizes are given, or equal with the last one smaller."""
     axis = operation.axis(0)
     size, parts = operation.shape()[axis], len(operation.node.outputs)
     if operation.has(1):
@@ -117,7 +117,7 @@ def split(operation: Operation) -> list[relax.Expr]:
 
 @converter("Slice")
 def slice_(operation: Operation) -> relax.Expr:
-    """Numpy's slices: bounds are clamped, negative ones count from the end, steps may be negative."""
+    """Numpy's slices: bounds are clamped, negative ones count from the end, steps too."""
     if operation.has(1):
         starts, ends = operation.integers(1, "starts"), operation.integers(2, "ends")
         axes = operation.integers(3, "axes") if operation.has(3) else list(range(len(starts)))

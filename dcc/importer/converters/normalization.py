@@ -13,8 +13,8 @@ from dcc.importer.operation import Operation
 def batch_normalization(operation: Operation) -> relax.Expr:
     """Inference form: ``x * scale + shift`` with ``scale = gamma / sqrt(variance + epsilon)``.
 
-    The two small vectors are computed here in float64 and become constants: the following passes see the
-    convolution's weight as it was trained, and the affine map as its epilogue.
+    The two small vectors are computed here in float64 and become constants: the following passes
+    see the convolution's weight as it was trained, and the affine map as its epilogue.
     """
     if operation.attribute("training_mode", 0) or operation.attribute("is_test", 1) == 0:
         raise operation.error("training_mode is not supported; export the model for inference")
@@ -48,7 +48,7 @@ def _computed_statistics(operation: Operation, shape: tuple[int, ...]) -> relax.
 
 @converter("LayerNormalization")
 def layer_normalization(operation: Operation) -> list[relax.Expr]:
-    """Over the axes from ``axis`` on; also the mean and the inverse deviation where they are asked for.
+    """Normalise over the axes from ``axis`` on; give mean and inverse deviation if asked for.
 
     In float32 whatever the input (``stash_type`` 1): half precision loses the variance.
     """

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from tvm import relax
 
 from dcc.importer.converters.registry import converter
 from dcc.importer.operation import Operation, constant
 
-_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap", "constant": "constant"}
+_MODES: dict[str, Literal["reflect", "edge", "wrap", "constant"]] = {
+    "reflect": "reflect",
+    "edge": "edge",
+    "wrap": "wrap",
+    "constant": "constant",
+}
 
 
 @converter("Pad")
 def pad(operation: Operation) -> relax.Expr:
-    """Padding per axis; negative amounts crop, other modes than ``constant`` gather along the axis."""
+    """Pad each axis; negative amounts crop, modes but ``constant`` gather along the axis."""
     mode = operation.attribute("mode", "constant")
     if mode not in _MODES:
         raise operation.error(f"mode '{mode}' is not one that ONNX knows")
@@ -52,7 +59,7 @@ def _amounts(operation: Operation) -> tuple[list[int], list[int]]:
 def _positions(size: int, begin: int, end: int, mode: str) -> np.ndarray:
     """Source positions of the padded axis (numpy's pad modes have ONNX's meaning)."""
     crop = np.arange(size)[max(-begin, 0) : size - max(-end, 0)]
-    return np.pad(crop, (max(begin, 0), max(end, 0)), mode=mode).astype(np.int64)
+    return np.pad(crop, (max(begin, 0), max(end, 0)), mode=_MODES[mode]).astype(np.int64)
 
 
 def _constant(operation: Operation, begins: list[int], ends: list[int]) -> relax.Expr:
@@ -76,7 +83,7 @@ def _constant(operation: Operation, begins: list[int], ends: list[int]) -> relax
 
 
 def _computed(operation: Operation, data: relax.Expr, widths: list[int]) -> relax.Expr:
-    """Padding with a value that the model computes: select it outside the data."""
+    """Pad with a value that the model computes: select it outside the data."""
     inside = relax.op.nn.pad(relax.op.ones_like(data), widths, pad_value=0)
     padded = operation.emit(relax.op.nn.pad(data, widths, pad_value=0))
     value = operation.emit(relax.op.reshape(operation.tensor(2), ()))

@@ -32,7 +32,8 @@ class _Windows:
 def _windows(operation: Operation) -> _Windows:
     """Explicit padding and output sizes, ``auto_pad`` and ``ceil_mode`` worked out.
 
-    With ``ceil_mode`` a last window that would start beyond the data and the padding before it is dropped.
+    With ``ceil_mode`` a last window that would start beyond the data and the padding before it is
+    dropped.
     """
     if operation.rank() not in _AVERAGE:
         raise operation.error(f"expected 1 to 3 spatial dimensions, got rank {operation.rank()}")

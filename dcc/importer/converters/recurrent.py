@@ -1,7 +1,7 @@
 """LSTM and GRU: the input projection as one matmul over all steps, the recurrence as one operator.
 
-TVM 0.27 has neither. Gate matrices stay parameters: ``W[d]`` is ``squeeze(W)`` for one direction and
-``squeeze(strided_slice(W))`` for two.
+TVM 0.27 has neither. Gate matrices stay parameters: ``W[d]`` is ``squeeze(W)`` for one direction
+and ``squeeze(strided_slice(W))`` for two.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _DIRECTIONS = {"forward": (0,), "reverse": (1,), "bidirectional": (0, 1)}
 
 @converter("LSTM")
 def convert_lstm(operation: Operation) -> list[relax.Expr]:
-    """Outputs Y, Y_h and Y_c of an ONNX LSTM."""
+    """Give the outputs Y, Y_h and Y_c of an ONNX LSTM."""
     return _Recurrence(operation, gates=4, states=2).outputs()
 
 
 @converter("GRU")
 def convert_gru(operation: Operation) -> list[relax.Expr]:
-    """Outputs Y and Y_h of an ONNX GRU."""
+    """Give the outputs Y and Y_h of an ONNX GRU."""
     return _Recurrence(operation, gates=3, states=1).outputs()
 
 
@@ -49,10 +49,11 @@ class _Recurrence:
         operation = self.operation
         if self.dtype not in ("float32", "float16"):
             raise operation.error(f"expected float32 or float16, got {self.dtype}")
-        if operation.shape(1)[:2] != (len(self.reverse), self.gates * self.hidden):
+        expected = (len(self.reverse), self.gates * self.hidden)
+        if operation.shape(1)[:2] != expected:
             raise operation.error(
                 f"W has the shape {operation.shape(1)}; for {len(self.reverse)} direction(s) of "
-                f"{self.hidden} units it starts with {(len(self.reverse), self.gates * self.hidden)}"
+                f"{self.hidden} units it starts with {expected}"
             )
         activations = operation.attribute("activations")
         wanted = _ACTIVATIONS[operation.node.operator] * len(self.reverse)
@@ -112,15 +113,16 @@ class _Recurrence:
         reverse = self.reverse[index]
         if self.gates == 4:
             forget = self.operation.attribute("input_forget", 0)
-            result = lstm(projected, recurrence, *states, reverse=reverse, input_forget=forget)
+            hidden, cell = states
+            result = lstm(projected, recurrence, hidden, cell, reverse, forget)
         else:
             result = gru(
                 projected,
                 recurrence,
                 constant(recurrence_bias),
-                *states,
-                reverse=reverse,
-                linear_before_reset=self.operation.attribute("linear_before_reset", 0),
+                states[0],
+                reverse,
+                self.operation.attribute("linear_before_reset", 0),
             )
         result = emit(result)
         return [emit(relax.TupleGetItem(result, i)) for i in range(1 + self.states)]
@@ -139,7 +141,7 @@ class _Recurrence:
         return constant(np.zeros((self.batch, self.hidden), np.float32))
 
     def _biases(self, index: int) -> tuple[np.ndarray | None, np.ndarray]:
-        """What is added to the projection, and what the recurrence adds itself (GRU only)."""
+        """Give what is added to the projection, and what the recurrence adds itself."""
         width = self.gates * self.hidden
         if not self.operation.has(3):
             return None, np.zeros(width, np.float32)

@@ -1,7 +1,7 @@
 """Resize and Upsample as weighted sums of gathered elements, axis by axis.
 
-Sizes are static, so which elements contribute to an output, and how much, is worked out here from the definition of the
-ONNX operator Resize; TVM's own resize differs from it in several modes.
+Sizes are static, so which elements contribute to an output, and how much, is worked out here from
+the definition of the ONNX operator Resize; TVM's own resize differs from it in several modes.
 """
 
 from __future__ import annotations

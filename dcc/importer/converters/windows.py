@@ -8,7 +8,7 @@ from dcc.importer.operation import Operation
 
 
 def window_attribute(operation: Operation, name: str, default: int = 1) -> list[int]:
-    """A list attribute with one entry per spatial dimension."""
+    """Read a list attribute with one entry per spatial dimension."""
     spatial = operation.rank() - 2
     values = list(operation.attribute(name, (default,) * spatial))
     if len(values) != spatial:
@@ -17,9 +17,10 @@ def window_attribute(operation: Operation, name: str, default: int = 1) -> list[
 
 
 def explicit_padding(operation: Operation, kernel: Sequence[int]) -> list[int]:
-    """Padding as begins then ends, with ``auto_pad`` worked out from the static shape.
+    """Give padding as begins then ends, with ``auto_pad`` worked out from the static shape.
 
-    ``SAME_UPPER`` puts the odd element at the end, ``SAME_LOWER`` at the beginning (ONNX operator Conv).
+    ``SAME_UPPER`` puts the odd element at the end, ``SAME_LOWER`` at the beginning (ONNX operator
+    Conv).
     """
     spatial = operation.rank() - 2
     mode = operation.attribute("auto_pad", "NOTSET") or "NOTSET"
