@@ -20,13 +20,14 @@ from tvm import relax
 from dcc.codegen.section import WeightSection
 from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
+from dcc.passes.link_weights import LinkWeights
 from dcc.schedules.cpu.default import apply_default_schedules
 from dcc.targets.target import Target
 from dcc.targets.toolchain import find_compiler
 
 
-def lower(module: tvm.IRModule, target: Target) -> tvm.IRModule:
-    """Legalise what operators are left, fuse, schedule and lower to the virtual machine's calls."""
+def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
+    """Legalise what operators are left, fuse, schedule, link the weights and lower to the virtual machine's calls."""
     transform = relax.transform
     before = [
         transform.LegalizeOps(),
@@ -52,6 +53,8 @@ def lower(module: tvm.IRModule, target: Target) -> tvm.IRModule:
     with target.tvm_target():
         module = tvm.transform.Sequential(before)(module)
         module = apply_default_schedules(module, target)
+        # Behind the last pass that looks into kernels or at their constants.
+        module = LinkWeights(section)(module)
         return tvm.transform.Sequential(after)(module)
 
 
@@ -86,7 +89,7 @@ def lower_and_build(
         The file cannot be written.
     """
     compiler = find_compiler()
-    executable = relax.build(lower(module, target), target.tvm_target(), relax_pipeline=None)
+    executable = relax.build(lower(module, target, section), target.tvm_target(), relax_pipeline=None)
     with _work_folder(output) as folder:
         text = json.dumps(metadata, ensure_ascii=False).encode()
         weights = section.assemble(text, target, folder)

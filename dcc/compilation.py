@@ -23,7 +23,7 @@ from dcc.importer.model import ImportedModel
 from dcc.ir_dump import observer
 from dcc.module_metadata import module_metadata
 from dcc.onnx_weights import load_model
-from dcc.passes.link_weights import DECODE
+from dcc.passes.legalize_coded_layers import EXPAND
 from dcc.passes.pipeline import Pipeline, binding_steps, compilation_steps, compression_steps
 from dcc.passes.weight_table import WeightTable
 from dcc.progress import report
@@ -137,7 +137,7 @@ def compile(  # noqa: A001 - the public name
     else:
         module = pipeline.run(imported.module, binding_steps(table, tensors))
     report("rewriting", 2, STEPS)
-    module = pipeline.run(module, compilation_steps(table, device, section, storage, objective))
+    module = pipeline.run(module, compilation_steps(table, device, storage, objective))
     report("building", 3, STEPS)
     compiled = _write(module, imported, table, section, device, output, origin, objective)
     report("building", STEPS, STEPS)
@@ -184,7 +184,10 @@ def _write(
     metadata |= {
         "source": origin,
         "objective": objective,
-        "decode": any(v.name_hint == DECODE for v in module.get_global_vars()),
+        "decode": any(
+            isinstance(function, tvm.tirx.PrimFunc) and EXPAND in function.attrs
+            for _, function in module.functions_items()
+        ),
     }
     lower_and_build(module, target, section, metadata, output)
     return CompiledModule(Path(output), metadata, folder)

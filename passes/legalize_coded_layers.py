@@ -3,8 +3,10 @@
     y = dcc.codebook_matmul(x, codes, codebook, form="sparse")
         ->    y = call_tir(fc1_sparse, (x, const bases, const entries, const codebook))
 
-The dense form becomes two calls: ``expand``, which decodes the weight and is hoisted to load time by ``LinkWeights``, and
-the kernel over the result. The huffman form reads its symbols uncoded until ``FoldHuffmanDecode``.
+The dense form of a convolution or of a matmul over many samples becomes the ordinary operator over the dense weight;
+otherwise it is a kernel like the others. Either way a weight that is worth coding is coded in the file and decoded by a
+call of ``expand``, which ``LinkWeights`` moves to load time. The huffman form reads its symbols uncoded until
+``FoldHuffmanDecode``.
 """
 
 from __future__ import annotations
@@ -17,22 +19,30 @@ from tvm import relax
 from tvm import tirx as tir
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from dcc.codegen.packed import PackedWeight
+from dcc.codegen.packed import PackedWeight, pack
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.passes.layer_shapes import layer_shape, shape_of, weight_matrix
 from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
 from dcc.passes.operators.recurrent import recurrence_types
+from dcc.passes.ordinary_layers import ordinary_layer
 from dcc.passes.parameters import MAIN, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import estimate_all
-from dcc.schedules.cpu.expand import expand
-from dcc.schedules.kernels import LayerShape, build_kernel, default_lanes, pack_for
+from dcc.schedules.cpu.expand import expand, value_dtype
+from dcc.schedules.kernels import (
+    LayerShape,
+    build_kernel,
+    default_lanes,
+    in_root_block,
+    pack_for,
+)
 from dcc.targets.target import Target
 
 SCHEDULED = "tirx.is_scheduled"
 LAYER = "dcc.layer"
 HUFFMAN = "dcc.huffman"
 EXPAND = "dcc.expand"
+PATTERN, OPAQUE = "op_pattern", 8
 
 
 @tvm.transform.module_pass(opt_level=0, name="dcc.LegalizeCodedLayers")
@@ -68,49 +78,76 @@ class _Legalizer(PyExprMutator):
         if layer is None:
             return rewritten
         shape, weight = layer_shape(layer), weight_matrix(layer, self.table)
-        lanes = default_lanes(shape, self.target)
         form: Form = layer.attributes["form"] or "dense"
-        packed = pack_for(weight, form, lanes, layer.kind)
-        arguments = self._weight_arguments(layer, weight, shape, packed)
-        return self._call(layer, shape, packed, arguments, rewritten)
+        if form == "dense" and shape.ordinary_when_dense:
+            return self._ordinary(layer, shape, weight, rewritten)
+        packed = pack_for(weight, form, default_lanes(shape, self.target), layer.kind)
+        return self._call(layer, shape, packed, self._weights(layer, shape, weight, packed), rewritten)
 
-    def _weight_arguments(
-        self, layer: CodedLayer, weight: WeightMatrix, shape: LayerShape, packed: PackedWeight
+    def _weights(
+        self, layer: CodedLayer, shape: LayerShape, weight: WeightMatrix, packed: PackedWeight
     ) -> list[relax.Expr]:
-        """Packed arrays as constants; of the dense form, the result of the decoder where there is something to decode."""
+        """Packed arrays as constants; of the dense form, the decoded weight where it is kept coded."""
         name = layer.attributes["layer"]
-        coded = None
         if packed.form == "dense":
-            coded = self._smallest(weight, shape, packed.lanes)
-        self.table.note_packed(name, packed if coded is None else coded)
-        if coded is None:
-            return [relax.const(array) for array in packed.arrays.values()]
-        kernel = self._attributed(expand(coded), name, coded).with_attr(EXPAND, 1)
+            coded = self._smallest(weight, shape)
+            if coded is not None:
+                # One lane: the decoder writes rows in order, the kernel reads them as slices of lanes.
+                values = packed.arrays["values"]
+                return [self._decoded(layer, coded, values.shape, lanes=packed.lanes)]
+        self.table.note_packed(name, packed)
+        return [relax.const(array) for array in packed.arrays.values()]
+
+    def _decoded(
+        self,
+        layer: CodedLayer,
+        coded: PackedWeight,
+        shape: tuple[int, ...],
+        *,
+        transposed: bool = False,
+        lanes: int | None = None,
+    ) -> relax.Var:
+        """The dense weight as the result of its decoder."""
+        name = layer.attributes["layer"]
+        self.table.note_packed(name, coded)
+        kernel = expand(coded, shape, transposed=transposed, lanes=lanes)
+        kernel = self._attributed(kernel, name, coded).with_attr(EXPAND, 1)
         variable = self.builder_.add_func(kernel, f"{_identifier(name)}_expand")
         self.table.packed[variable.name_hint] = coded
-        values = packed.arrays["values"]
-        decoded = relax.call_tir(
-            variable,
-            [relax.const(array) for array in coded.arrays.values()],
-            relax.TensorType(values.shape, values.dtype.name),
-        )
-        return [self.builder_.emit(decoded, f"{_identifier(name)}_decoded")]
+        arguments = [relax.const(array) for array in coded.arrays.values()]
+        dtype = value_dtype(coded)
+        decoded = relax.call_tir(variable, arguments, relax.TensorType(shape, dtype))
+        return self.builder_.emit(decoded, f"{_identifier(name)}_decoded")
 
-    def _smallest(
-        self, weight: WeightMatrix, shape: LayerShape, lanes: int
-    ) -> PackedWeight | None:
-        """The smallest coded form, for the file; None where no coded form is smaller than the values."""
+    def _smallest(self, weight: WeightMatrix, shape: LayerShape) -> PackedWeight | None:
+        """The smallest coded form, for the file; None where none is smaller than the values."""
         estimates = estimate_all(weight, shape, self.target)
-        best = min(
-            (e for form, e in estimates.items() if form != "dense"),
-            key=lambda e: e.kept_bytes,
-        )
+        coded = (e for form, e in estimates.items() if form != "dense")
+        best = min(coded, key=lambda e: e.kept_bytes)
         if best.kept_bytes >= estimates["dense"].touched_bytes:
             return None
-        return pack_for(weight, best.form, lanes, shape.kind)
+        return pack_for(weight, best.form, self.target.vector_floats, shape.kind)
+
+    def _ordinary(
+        self, layer: CodedLayer, shape: LayerShape, weight: WeightMatrix, call: relax.Call
+    ) -> relax.Expr:
+        """The layer as TVM's own operators over the dense weight."""
+        dense_shape = tuple(shape_of(layer.weight[0]))
+        transposed = layer.kind == "matmul"
+        if transposed:
+            dense_shape = dense_shape[::-1]
+        coded = self._smallest(weight, shape)
+        if coded is not None:
+            operand: relax.Expr = self._decoded(layer, coded, dense_shape, transposed=transposed)
+        else:
+            values = weight.decode()
+            self.table.note_packed(layer.attributes["layer"], pack(weight, "dense", 1))
+            operand = relax.const((values.T if transposed else values).reshape(dense_shape).copy())
+        return self.builder_.normalize(ordinary_layer(layer, operand, shape_of(call)))
 
     def _attributed(self, kernel: tir.PrimFunc, name: str, packed: PackedWeight) -> tir.PrimFunc:
-        kernel = kernel.with_attr(SCHEDULED, 1).with_attr(LAYER, name)
+        kernel = in_root_block(kernel).with_attr(SCHEDULED, 1).with_attr(LAYER, name)
+        kernel = kernel.with_attr(PATTERN, OPAQUE)
         return kernel.with_attr(HUFFMAN, 1) if packed.form == "huffman" else kernel
 
     def _call(

@@ -3,7 +3,8 @@
     call_tir(kernel, (x, const stream, const codebook))    ->    call_tir(kernel, (x,))
 
 The kernel finds its arrays at fixed offsets from ``dcc_weights()``. A weight that is decoded at load gets a place behind
-``dcc_decoded()``; its decoder moves from ``main`` to the function ``decode``, which a runtime calls once.
+``dcc_decoded()``; its decoder moves from ``main`` to the function ``decode``, which a runtime calls once. Kernels of
+ordinary operators are linked to the decoded weights and to their large constants. Precondition: kernels are scheduled.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class _Linker(PyExprMutator):
         function = self._kernel(call)
         if function is None or EXPAND in function.attrs:
             return super().visit_call_(call)
-        places = [self._place(argument) for argument in call.args[1].fields]
+        least = 0 if LAYER in function.attrs else ALIGNED_BYTES
+        places = [self._place(argument, least) for argument in call.args[1].fields]
         if not any(places):
             return super().visit_call_(call)
         kernel = bind_arrays(function, places)
@@ -99,15 +101,16 @@ class _Linker(PyExprMutator):
         return relax.call_tir(variable, arguments, result_types(call))
 
     def _kernel(self, expression: relax.Expr) -> tir.PrimFunc | None:
-        """The kernel of a coded layer that ``expression`` calls."""
+        """The kernel that ``expression`` calls."""
         if getattr(getattr(expression, "op", None), "name", "") != CALL_TIR:
             return None
-        function = self.module[expression.args[0]]
-        return function if LAYER in function.attrs else None
+        return self.module[expression.args[0]]
 
-    def _place(self, argument: relax.Expr) -> Place | None:
+    def _place(self, argument: relax.Expr, least: int) -> Place | None:
+        """Place of a constant of at least ``least`` bytes or of a decoded weight."""
         if isinstance(argument, GenericConst):
-            return self._constant(argument)
+            array = argument.value.numpy()
+            return self._constant(argument) if array.nbytes >= max(least, 1) else None
         return self.decoded.get(argument) if isinstance(argument, relax.Var) else None
 
     def _constant(self, constant: GenericConst) -> Place:
@@ -135,17 +138,30 @@ def bind_arrays(function: tir.PrimFunc, places: list[Place | None]) -> tir.PrimF
             continue
         base = "dcc_decoded" if place.decoded else "dcc_weights"
         declarations.append(_declare(parameter, base, place.offset))
-    body = tir.SeqStmt([*declarations, function.body]) if declarations else function.body
     if not kept:
         done = tir.decl_buffer((1,), "uint8", "done")
         kept = [done]
-        body = tir.SeqStmt([body, tir.BufferStore(done, tir.const(1, "uint8"), [0])])
-    return tir.PrimFunc(kept, _in_root_block(body), function.ret_type, function.attrs)
+        declarations.append(tir.BufferStore(done, tir.const(1, "uint8"), [0]))
+    return tir.PrimFunc(
+        kept, _in_root_block(declarations, function.body), function.ret_type, function.attrs
+    )
 
 
-def _in_root_block(body: tir.Stmt) -> tir.Stmt:
-    """Wrap a kernel as TVM's graph passes expect it: they ask every function for its root block."""
-    return SBlockRealize([], True, SBlock([], [], [], "root", body))
+def _in_root_block(declarations: list[tir.Stmt], body: SBlockRealize) -> tir.Stmt:
+    """Put ``declarations`` ahead of what stands in the root block of a kernel."""
+    root = body.block
+    block = SBlock(
+        root.iter_vars,
+        root.reads,
+        root.writes,
+        root.name_hint,
+        tir.SeqStmt([*declarations, root.body]),
+        root.init,
+        root.alloc_buffers,
+        root.match_buffers,
+        root.annotations,
+    )
+    return SBlockRealize(body.iter_values, body.predicate, block)
 
 
 def _declare(parameter: tir.Var, base: str, offset: int) -> tir.Stmt:

@@ -14,7 +14,6 @@ import tvm
 from tvm.relax.ir.instrument import WellFormedInstrument
 
 from dcc.codegen.encoded_tensor import EncodedTensor
-from dcc.codegen.section import WeightSection
 from dcc.passes.bind_encoded_weights import BindEncodedWeights
 from dcc.passes.bind_plain_weights import BindPlainWeights
 from dcc.passes.fold_huffman_decode import FoldHuffmanDecode
@@ -22,7 +21,6 @@ from dcc.passes.fuse_epilogue import FuseEpilogue
 from dcc.passes.hooks import HookContext, Point, passes_at
 from dcc.passes.inject_pruning_masks import InjectPruningMasks
 from dcc.passes.legalize_coded_layers import LegalizeCodedLayers
-from dcc.passes.link_weights import LinkWeights
 from dcc.passes.options import Recipe
 from dcc.passes.rewrite_to_codebook import RewriteToCodebook
 from dcc.passes.select_storage import SelectStorage
@@ -86,9 +84,9 @@ def binding_steps(table: WeightTable, tensors: Mapping[str, EncodedTensor]) -> I
 
 
 def compilation_steps(
-    table: WeightTable, target: Target, section: WeightSection, storage: str, objective: str
+    table: WeightTable, target: Target, storage: str, objective: str
 ) -> Iterator[Any]:
-    """From masks and codebooks in the graph to kernels over linked weights."""
+    """From masks and codebooks in the graph to kernels over packed weights (``dcc.build`` schedules and links them)."""
     yield RewriteToCodebook(table)
     # Only now is it known which weights are no operand of a coded layer; their constants fold here and nowhere later:
     # FoldConstant would turn the lookup of a packed weight back into a dense constant.
@@ -101,5 +99,3 @@ def compilation_steps(
     yield LegalizeCodedLayers(table, target)
     yield FoldHuffmanDecode(table)
     yield "after_legalize"
-    # After all that looks at the constants of kernels.
-    yield LinkWeights(section)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tvm import tirx as tir
+from tvm.s_tir import SBlock, SBlockRealize
 
 from dcc.codegen.packed import PackedWeight, pack
 from dcc.codegen.packed_streams import pack_huffman
@@ -59,6 +60,18 @@ class LayerShape:
         if self.recurrence is not None:
             return self.recurrence.batch * self.recurrence.steps
         return self.samples
+
+
+    @property
+    def ordinary_when_dense(self) -> bool:
+        """Whether the dense form is the ordinary operator, with the schedules that those have."""
+        return self.geometry is not None or (self.kind == "matmul" and self.samples >= MANY_SAMPLES)
+
+
+def in_root_block(function: tir.PrimFunc) -> tir.PrimFunc:
+    """Wrap a kernel's body in the root block that TVM's graph passes expect of every function."""
+    root = SBlockRealize([], True, SBlock([], [], [], "root", function.body))
+    return tir.PrimFunc(function.params, root, function.ret_type, function.attrs)
 
 
 def default_lanes(shape: LayerShape, target: Target) -> int:

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
+import math
+
 from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.rows import worth_parallel
-from dcc.schedules.cpu.weight_reader import WeightReader, allocate, argument
+from dcc.schedules.cpu.rows import guard, worth_parallel
+from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument
 
 
-def expand(packed: PackedWeight) -> tir.PrimFunc:
-    """Kernel that decodes all of ``packed`` into values (slices, columns, lanes), as the dense form packs them.
+def expand(
+    packed: PackedWeight,
+    shape: tuple[int, ...],
+    *,
+    transposed: bool = False,
+    lanes: int | None = None,
+) -> tir.PrimFunc:
+    """Kernel that decodes all of ``packed`` into a dense weight of ``shape``, which has any axes.
 
-    Parameters of the kernel: the packed arrays, values.
+    Its elements are (rows, columns) in C order; (columns, rows) if ``transposed``; the (slices, columns, lanes) of the dense
+    form if ``lanes`` is given. Parameters of the kernel: the packed arrays, the dense weight.
     """
-    dtype = _value_dtype(packed)
+    dtype = value_dtype(packed)
+    size = math.prod(shape)
+
+    def position(row: Expr, column: Expr) -> Expr:
+        if lanes is not None:
+            slice_of, lane = tir.floordiv(row, lanes), tir.floormod(row, lanes)
+            return (slice_of * packed.columns + column) * lanes + lane
+        return column * packed.rows + row if transposed else row * packed.columns + column
+
     reader = WeightReader(packed, dtype)
     with IRBuilder() as builder:
         with T.prim_func():
             T.func_name("expand")
             reader.declare()
-            out = argument("expanded", (packed.slices, packed.columns, packed.lanes), dtype)
-            loop = T.parallel if worth_parallel(packed.rows * packed.columns) else T.serial
+            out = argument("expanded", shape, dtype)
+            flat = IRBuilder.name("flat", T.decl_buffer((size,), dtype, data=out.data))
+            loop = T.parallel if worth_parallel(size) else T.serial
             with loop(0, packed.slices) as index:
                 column = allocate("column", (packed.lanes,), "int32")
-                row = allocate("rows", (packed.lanes,), "int32")
                 with T.serial(0, packed.lanes) as lane:
                     T.buffer_store(column, tir.const(-1, "int32"), [lane])
-                    # Lanes without a row write where the dense form has no row either.
-                    spare = packed.slices * packed.lanes - 1
-                    T.buffer_store(row, tir.min(reader.row(index, lane), spare), [lane])
-                with T.grid(packed.columns, packed.lanes) as (place, lane):
-                    at = [tir.floordiv(row[lane], packed.lanes), place, tir.floormod(row[lane], packed.lanes)]
-                    T.buffer_store(out, tir.const(0, dtype), at)
+                    row = reader.row(index, lane)
+                    with guard(row, packed), T.serial(0, packed.columns) as place:
+                        T.buffer_store(flat, tir.const(0, dtype), [position(row, place)])
                 with (
                     reader.stream(index),
                     T.serial(0, reader.steps(index)) as step,
@@ -42,14 +56,13 @@ def expand(packed: PackedWeight) -> tir.PrimFunc:
                 ):
                     gap, value = reader.read(index, step, lane)
                     T.buffer_store(column, column[lane] + gap + 1, [lane])
-                    with T.If(column[lane] < packed.columns), T.Then():
-                        slice_of, lane_of = (
-                            part(row[lane], packed.lanes) for part in (tir.floordiv, tir.floormod)
-                        )
-                        T.buffer_store(out, value, [slice_of, column[lane], lane_of])
+                    row, place = reader.row(index, lane), column[lane]
+                    with T.If(tir.And(row < packed.rows, place < packed.columns)), T.Then():
+                        T.buffer_store(flat, value, [position(row, place)])
     return builder.get()
 
 
-def _value_dtype(packed: PackedWeight) -> str:
+def value_dtype(packed: PackedWeight) -> str:
+    """Type of the weight's values."""
     name = "codebook" if "codebook" in packed.arrays else "values"
     return packed.arrays[name].dtype.name
