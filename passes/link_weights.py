@@ -47,11 +47,16 @@ class LinkWeights:
     def transform_module(
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
     ) -> tvm.IRModule:
-        """Rewrite ``main`` and the kernels; add ``decode`` where something is decoded at load."""
+        """Rewrite the graph functions and the kernels; add ``decode`` where something is decoded at load."""
         linker = _Linker(module, self.section)
-        main = relax.analysis.remove_all_unused(linker.visit_expr(module[MAIN]))
+        rewritten = {
+            variable: relax.analysis.remove_all_unused(linker.visit_expr(function))
+            for variable, function in module.functions_items()
+            if isinstance(function, relax.Function)
+        }
         result = linker.builder_.get()
-        result.update_func(result.get_global_var(MAIN), main)
+        for variable, function in rewritten.items():
+            result.update_func(result.get_global_var(variable.name_hint), function)
         if linker.decoders:
             result[DECODE] = _decode_function(linker.decoders)
         entries = [MAIN, DECODE] if linker.decoders else [MAIN]

@@ -22,6 +22,7 @@ from dcc.passes.hooks import HookContext, Point, passes_at
 from dcc.passes.inject_pruning_masks import InjectPruningMasks
 from dcc.passes.legalize_coded_layers import LegalizeCodedLayers
 from dcc.passes.options import Recipe
+from dcc.passes.outline_branches import OutlineBranches
 from dcc.passes.rewrite_to_codebook import RewriteToCodebook
 from dcc.passes.select_storage import SelectStorage
 from dcc.passes.share_weights import ShareWeights
@@ -98,4 +99,6 @@ def compilation_steps(
     yield "after_selection"
     yield LegalizeCodedLayers(table, target)
     yield FoldHuffmanDecode(table)
+    # TVM plans the memory of both branches of an If as one sequence; as functions of their own they are planned apart.
+    yield OutlineBranches()
     yield "after_legalize"
