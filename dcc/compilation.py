@@ -1,4 +1,4 @@
-"""``compile``: from an ONNX model or a container to a module that computes from the compressed weights."""
+"""``compile``: from an ONNX model or a container to a module over its compressed weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tvm
 from dcc.build import lower_and_build
 from dcc.codegen.encoded_tensor import EncodedTensor
 from dcc.codegen.section import WeightSection
-from dcc.compression import describe_recipe, weight_table
+from dcc.compression import SKIPPED, describe_recipe, weight_table
 from dcc.container import Container, read
 from dcc.errors import CompileError, RecipeError
 from dcc.importer import import_model
@@ -40,7 +40,7 @@ STEPS = 4
 
 
 class CompiledModule(PathLike[str]):
-    """A module on disk. It is a path (for :func:`dcc.load` and the like), and loads itself when called.
+    """A module on disk: a path, for :func:`dcc.load` and the like, that loads itself when called.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class CompiledModule(PathLike[str]):
         return self.load()(*inputs)
 
 
-def compile(  # noqa: A001 - the public name
+def compile(
     source: str | PathLike[str] | onnx.ModelProto | Container,
     output: str | PathLike[str] | None = None,
     target: str | Target = "host",
@@ -129,15 +129,16 @@ def compile(  # noqa: A001 - the public name
     table = weight_table(model, imported)
     section = WeightSection()
     pipeline = Pipeline(table, device, observer(dump))
+    lowering = compilation_steps(table, device, storage, objective)
     report("compressing", 1, STEPS)
     if tensors is None:
-        chosen = load_recipe("lossless" if recipe is None else recipe)  # type: ignore[arg-type]
+        chosen = load_recipe("lossless" if recipe is None else recipe)
         origin |= {"recipe": describe_recipe(chosen)}
         module = pipeline.run(imported.module, compression_steps(table, chosen))
     else:
         module = pipeline.run(imported.module, binding_steps(table, tensors))
     report("rewriting", 2, STEPS)
-    module = pipeline.run(module, compilation_steps(table, device, storage, objective))
+    module = pipeline.run(module, lowering)
     report("building", 3, STEPS)
     compiled = _write(module, imported, table, section, device, output, origin, objective)
     report("building", STEPS, STEPS)
@@ -147,7 +148,7 @@ def compile(  # noqa: A001 - the public name
 def _read_source(
     source: str | PathLike[str] | onnx.ModelProto | Container, recipe: object
 ) -> tuple[onnx.ModelProto, Mapping[str, EncodedTensor] | None, dict[str, Any]]:
-    """The dense model; its encoded weights where it comes from a container; and what the module says about it."""
+    """Read the dense model, a container's encoded weights, and where the module comes from."""
     if isinstance(source, onnx.ModelProto):
         return source, None, {}
     if isinstance(source, Container):
@@ -160,10 +161,14 @@ def _read_source(
         container = read(path)
     if recipe is not None:
         raise RecipeError(
-            f"recipe '{recipe}': '{name or 'the container'}' is compressed already; give the recipe to 'dcc compress'"
+            f"recipe '{recipe}': '{name or 'the container'}' is compressed already; "
+            "give the recipe to 'dcc compress'"
         )
     origin = {"file": name, "recipe": dict(container.recipe)}
-    return container.to_onnx(), container.tensors, origin
+    # What the recipe skips stays as raw as in a module compiled from ONNX, however it is stored.
+    skipped = container.recipe.get(SKIPPED, ())
+    tensors = {key: t for key, t in container.tensors.items() if key not in skipped}
+    return container.to_onnx(), tensors, origin
 
 
 def _write(

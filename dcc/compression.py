@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,10 @@ from dcc.importer.shapes import input_specs
 from dcc.importer.weights import operator_types
 from dcc.ir_dump import observer
 from dcc.onnx_weights import array_of, load_model, weight_tensors
-from dcc.passes.inject_pruning_masks import MASK_SUFFIX
 from dcc.passes.options import LayerOptions, Recipe
+from dcc.passes.parameters import MAIN
 from dcc.passes.pipeline import Pipeline, compression_steps
-from dcc.passes.weight_table import WeightTable
+from dcc.passes.weight_table import Part, WeightTable
 from dcc.progress import report
 from dcc.recipes import load_recipe
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from os import PathLike
 
 Shapes = Mapping[str, Sequence[int]]
+PARTS: tuple[Part, ...] = ("mask", "codes", "codebook")
+SKIPPED = "skipped"
+"""Key of a container's recipe: the weights that the recipe leaves as they are."""
 
 
 def compress(
@@ -54,7 +57,8 @@ def compress(
     recipe
         Name of a built-in recipe, path of a YAML file, or a recipe.
     shapes
-        ONNX input name -> shape. Compression does not depend on it; only the module that the passes see does.
+        ONNX input name -> shape. Compression does not depend on it; only the module that the passes
+        see does.
     dump
         Folder for the module after each pass.
 
@@ -69,7 +73,7 @@ def compress(
         With what was wrong, where, and what to do.
     """
     proto = model if isinstance(model, onnx.ModelProto) else load_model(Path(model))
-    chosen = load_recipe(recipe)  # type: ignore[arg-type]
+    chosen = load_recipe(recipe)
     report("importing", 0, 3)
     imported = _import(proto, shapes)
     table = weight_table(proto, imported)
@@ -77,7 +81,11 @@ def compress(
     pipeline = Pipeline(table, observe=observer(dump))
     pipeline.run(imported.module, compression_steps(table, chosen))
     report("encoding", 2, 3)
-    container = Container.from_model(proto, _encoded(table, chosen), describe_recipe(chosen))
+    description = describe_recipe(chosen)
+    skipped = [origin for origin, options in _options(table, chosen) if options.skip]
+    if skipped:
+        description[SKIPPED] = skipped
+    container = Container.from_model(proto, _encoded(table, chosen), description)
     if output is not None:
         container.write(Path(output))
     report("encoding", 3, 3)
@@ -111,16 +119,22 @@ def decompress(
 
 
 def weight_table(model: onnx.ModelProto, imported: ImportedModel) -> WeightTable:
-    """The values behind the parameters of an imported model, and who reads them."""
+    """Gather the values behind the parameters of an imported model, and who reads them."""
     types = operator_types(read_graph(model.graph))
     of_parameter = {
         name: types[origin] for name, origin in imported.onnx_names.items() if origin in types
     }
-    return WeightTable(dict(imported.weights), dict(imported.onnx_names), of_parameter)
+    inputs = frozenset(variable.name for variable in imported.module[MAIN].params)
+    return WeightTable(
+        dict(imported.weights),
+        dict(imported.onnx_names),
+        of_parameter,
+        inputs - imported.weights.keys(),
+    )
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, Any]:
-    """What a container says about its recipe."""
+    """Describe a recipe as a container does."""
     described: dict[str, Any] = {"name": recipe.name}
     if recipe.settings:
         described["settings"] = dict(recipe.settings)
@@ -132,8 +146,9 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _import(model: onnx.ModelProto, shapes: Shapes | None) -> ImportedModel:
-    """Import the model; where an input's shape is open, only its weights: sharing does not need more."""
-    inputs = [i for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer}]
+    """Import the model; where an input's shape is open, only its weights: sharing needs no more."""
+    initialized = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in initialized]
     try:
         input_specs(inputs, shapes)
     except ModelError:
@@ -144,7 +159,7 @@ def _import(model: onnx.ModelProto, shapes: Shapes | None) -> ImportedModel:
 
 
 def _weights_only(model: onnx.ModelProto) -> ImportedModel:
-    """A module that returns the weights of ``model``."""
+    """Make a module that returns the weights of ``model``."""
     arrays = {}
     names = {}
     for index, (name, tensor) in enumerate(weight_tensors(model).items()):
@@ -157,7 +172,7 @@ def _weights_only(model: onnx.ModelProto) -> ImportedModel:
         relax.Var(name, relax.TensorType(array.shape, array.dtype.name))
         for name, array in arrays.items()
     ]
-    with builder.function("main", parameters):
+    with builder.function(MAIN, parameters):
         with builder.dataflow():
             outputs = [builder.emit(parameter) for parameter in parameters]
             result = builder.emit_output(relax.Tuple(outputs))
@@ -167,19 +182,23 @@ def _weights_only(model: onnx.ModelProto) -> ImportedModel:
 
 
 def _encoded(table: WeightTable, recipe: Recipe) -> dict[str, EncodedTensor]:
-    """Encoded form of every weight that a pass has changed; the others are kept bit for bit by the container."""
+    """Encode every weight that a pass has changed; the container keeps the others bit for bit."""
     tensors = {}
-    for name, origin in table.onnx_names.items():
-        options = recipe.for_layer(origin, table.operator_types.get(name, "bias"))
+    for name, (origin, options) in zip(table.onnx_names, _options(table, recipe), strict=True):
         if _changes_nothing(options):
             continue
-        mask: np.ndarray | None = table.arrays.get(name + MASK_SUFFIX)
-        codes, codebook = (table.arrays.get(name + part) for part in ("_codes", "_codebook"))
+        mask, codes, codebook = (table.part(name, part) for part in PARTS)
         if codes is not None and codebook is not None:
             tensors[origin] = EncodedTensor.from_codes(mask, codes, codebook)
         elif mask is not None:
             tensors[origin] = EncodedTensor.from_values(mask, table.arrays[name][mask])
     return tensors
+
+
+def _options(table: WeightTable, recipe: Recipe) -> Iterator[tuple[str, LayerOptions]]:
+    """ONNX name and options of every weight."""
+    for name, origin in table.onnx_names.items():
+        yield origin, recipe.for_layer(origin, table.operator_type(name))
 
 
 def _changes_nothing(options: LayerOptions) -> bool:

@@ -28,7 +28,9 @@ def observer(folder: str | PathLike[str] | None) -> Callable[[str, tvm.IRModule]
     def write(name: str, module: tvm.IRModule) -> None:
         nonlocal number
         number += 1
-        path = target / f"{number:02d}_{re.sub(r'[^A-Za-z0-9]+', '_', name.removeprefix('dcc.'))}.py"
+        path = (
+            target / f"{number:02d}_{re.sub(r'[^A-Za-z0-9]+', '_', name.removeprefix('dcc.'))}.py"
+        )
         try:
             target.mkdir(parents=True, exist_ok=True)
             path.write_text(module.script(show_meta=False))

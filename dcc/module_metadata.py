@@ -10,17 +10,16 @@ import numpy as np
 
 from dcc.codegen.module_file import FORMAT_VERSION
 from dcc.codegen.packed import PackedWeight
-from dcc.importer.model import ImportedModel, TensorSpec
+from dcc.importer.model import ImportedModel
 from dcc.passes.weight_table import WeightTable
 from dcc.targets.target import Target
+from dcc.tensor_spec import TensorSpec
 
 PARTS = ("weights", "indices", "codebook", "tables", "padding")
 
 
-def module_metadata(
-    imported: ImportedModel, table: WeightTable, target: Target
-) -> dict[str, Any]:
-    """JSON-ready description of a module; see ``codegen.module_file``."""
+def module_metadata(imported: ImportedModel, table: WeightTable, target: Target) -> dict[str, Any]:
+    """Describe a module, ready for JSON; see ``codegen.module_file``."""
     return {
         "format": FORMAT_VERSION,
         "tvm": version("apache-tvm"),
@@ -43,7 +42,7 @@ def _layers(table: WeightTable) -> Iterator[dict[str, Any]]:
             "name": name,
             "shape": list(weight.shape),
             "dtype": weight.dtype.name,
-            "operator": table.operator_types.get(parameter, "bias"),
+            "operator": table.operator_type(parameter),
         }
         said = "; ".join(table.reasons.get(parameter, []))
         choices = table.choices.get(name, [])
@@ -74,9 +73,9 @@ def _stored_as(form: str, packed: PackedWeight) -> str:
 
 
 def _density(table: WeightTable, parameter: str, weight: np.ndarray) -> float:
-    mask = table.arrays.get(f"{parameter}_mask")
+    mask = table.part(parameter, "mask")
+    codes, codebook = table.part(parameter, "codes"), table.part(parameter, "codebook")
     kept = np.count_nonzero(weight) if mask is None else np.count_nonzero(mask)
-    codes = table.arrays.get(f"{parameter}_codes")
-    if codes is not None and mask is None:
-        kept = np.count_nonzero(table.arrays[f"{parameter}_codebook"][codes])
+    if codes is not None and codebook is not None and mask is None:
+        kept = np.count_nonzero(codebook[codes])
     return float(kept) / max(weight.size, 1)

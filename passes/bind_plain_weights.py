@@ -1,13 +1,14 @@
-"""Turn the weights that no coded layer reads (biases, norms, layers that were declined) into constants.
+"""Turn the weights that no coded layer reads (biases, declined layers) into constants.
 
     bias = dcc.lookup(b_codes, b_codebook); add(y, bias)    ->    add(y, const)
 
-The weights of coded layers stay parameters, so that folding the constants afterwards cannot touch them.
+The weights of coded layers stay parameters, so that folding the constants afterwards cannot touch
+them. What such a layer and something else read is a parameter there and a constant here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tvm
 from tvm import relax
@@ -30,41 +31,28 @@ class BindPlainWeights:
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
     ) -> tvm.IRModule:
         """Rewrite ``main``; only parameters of coded layers are left beside the inputs."""
-        coded = _coded_parameters(module)
-        function = _Binder(module, self.table.arrays, coded).visit_expr(module[MAIN])
+        arrays = self.table.arrays
+        function = _Binder(module, arrays).visit_expr(module[MAIN])
         function = relax.analysis.remove_all_unused(function)
-        used = {variable.name for variable in relax.analysis.free_vars(function.body)}
-        parameters = [
-            variable
-            for variable in function.params
-            if variable.name not in self.table.arrays or variable.name in coded & used
-        ]
+        read = {variable.name for variable in relax.analysis.free_vars(function.body)}
+        parameters = [v for v in function.params if v.name not in arrays or v.name in read]
         return relax.transform.FoldConstant()(with_main(module, parameters, function))
-
-
-def _coded_parameters(module: tvm.IRModule) -> frozenset[str]:
-    """Names of the parameters that coded layers read as their weight."""
-    names: set[str] = set()
-
-    def visit(node: relax.Expr) -> None:
-        layer = coded_layer(node)
-        if layer is not None:
-            names.update(variable.name for variable in layer.weight)
-
-    relax.analysis.post_order_visit(module[MAIN], visit)
-    return frozenset(names)
 
 
 @mutator
 class _Binder(PyExprMutator):
-    def __init__(
-        self, module: tvm.IRModule, arrays: dict[str, Array], coded: frozenset[str]
-    ) -> None:
+    """Binds every weight but those that a coded layer reads as its weight."""
+
+    def __init__(self, module: tvm.IRModule, arrays: dict[str, Array]) -> None:
         super().__init__(module)
         self.arrays = arrays
-        self.coded = coded
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
+        layer = coded_layer(call)
+        if layer is not None:
+            data = [self.visit_expr(part) for part in layer.data]
+            epilogue = [part and self.visit_expr(part) for part in (layer.scale, layer.bias)]
+            return replace(layer, data=data, scale=epilogue[0], bias=epilogue[1]).call()
         name = getattr(call.op, "name", "")
         if name in ("relax.dcc.lookup", "relax.dcc.apply_mask"):
             first, second = (self.arrays[variable.name] for variable in call.args)
@@ -73,6 +61,6 @@ class _Binder(PyExprMutator):
         return super().visit_call_(call)
 
     def visit_var_(self, variable: relax.Var) -> relax.Expr:
-        if variable.name in self.arrays and variable.name not in self.coded:
+        if variable.name in self.arrays:
             return relax.const(self.arrays[variable.name])
         return super().visit_var_(variable)

@@ -15,14 +15,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeAlias, get_args
 
 from dcc.errors import CompileError
 from dcc.passes.weight_table import WeightTable
 
 Point = Literal[
-    "after_import", "after_masks", "after_sharing", "after_rewrite", "after_selection", "after_legalize"
+    "after_import",
+    "after_masks",
+    "after_sharing",
+    "after_rewrite",
+    "after_selection",
+    "after_legalize",
 ]
 POINTS: tuple[Point, ...] = get_args(Point)
 GROUP = "dcc.passes"
@@ -42,7 +47,7 @@ class HookContext:
         Device of the compilation; None while compressing.
     """
 
-    point: Point
+    point: str
     table: WeightTable
     target: Any = None
 
@@ -56,7 +61,7 @@ def _checked(point: str, origin: str) -> Point:
         raise CompileError(
             f"{origin}: the pipeline has no point '{point}', expected one of {', '.join(POINTS)}"
         )
-    return point  # type: ignore[return-value]
+    return point
 
 
 def register(point: str, factory: Factory) -> None:
@@ -85,11 +90,29 @@ def registered(point: str, factory: Factory) -> Iterator[None]:
         unregister(point, factory)
 
 
+def _load(entry: EntryPoint, origin: str) -> Factory:
+    try:
+        factory: Factory = entry.load()
+    except Exception as error:
+        raise CompileError(
+            f"{origin} cannot be loaded: {error}; mend or uninstall the package that has it"
+        ) from error
+    return factory
+
+
 def passes_at(context: HookContext) -> list[Any]:
-    """The passes of entry points (by name) and of :func:`register` (in order) for one point."""
+    """Make the passes for one point.
+
+    Those of entry points come first, by name; then those of :func:`register`, in order.
+
+    Raises
+    ------
+    CompileError
+        An entry point names no point of the pipeline, or cannot be loaded.
+    """
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        point = _checked(entry.name.partition(".")[0], f"entry point '{entry.name}' of {entry.value}")
-        if point == context.point:
-            found.append(entry.load())
+        origin = f"entry point '{entry.name}' of {entry.value}"
+        if _checked(entry.name.partition(".")[0], origin) == context.point:
+            found.append(_load(entry, origin))
     return [factory(context) for factory in [*found, *_registered.get(context.point, [])]]

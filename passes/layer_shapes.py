@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.passes.operators.coded_layers import CodedLayer
+from dcc.passes.operators.encoded_weights import apply_mask_reference
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cpu.epilogue import Activation
 from dcc.schedules.cpu.geometry import ConvGeometry
@@ -15,58 +18,57 @@ from dcc.schedules.kernels import LayerShape
 
 
 def weight_matrix(layer: CodedLayer, table: WeightTable) -> WeightMatrix:
-    """The weight of a layer, one row for each output."""
+    """Return the weight of a layer, one row for each output."""
     arrays = [table.arrays[variable.name] for variable in layer.weight]
     grid = arrays[0].reshape(arrays[0].shape[0], -1)
     if layer.family == "codebook":
         return WeightMatrix.from_codes(grid, arrays[1])  # type: ignore[arg-type]
-    mask = arrays[1].reshape(grid.shape) if len(arrays) == 2 else None
-    if mask is not None:
-        grid = grid * mask
-    return WeightMatrix(values=grid, mask=mask)  # type: ignore[arg-type]
+    if len(arrays) == 1:
+        return WeightMatrix(values=grid)  # type: ignore[arg-type]
+    mask = arrays[1].reshape(grid.shape).astype(np.bool_, copy=False)
+    return WeightMatrix(values=apply_mask_reference(grid, mask), mask=mask)  # type: ignore[arg-type]
 
 
 def shape_of(expression: Any) -> list[int]:
-    """Static shape of a Relax expression."""
+    """Return the static shape of a Relax expression."""
     return [int(size) for size in expression.ty.shape]
 
 
 def dtype_of(expression: Any) -> str:
-    """Element type of a Relax expression."""
+    """Return the element type of a Relax expression."""
     return str(expression.ty.dtype.dtype)
 
 
 def layer_shape(layer: CodedLayer) -> LayerShape:
-    """What the layer's kernel computes, apart from the weight."""
+    """Describe what the layer's kernel computes, apart from the weight."""
     data, attributes = layer.data[0], layer.attributes
     shape = shape_of(data)
     if layer.kind == "take":
         dtype = dtype_of(layer.weight[1] if layer.family == "codebook" else layer.weight[0])
         return LayerShape("take", dtype, math.prod(shape), index_dtype=dtype_of(data))
-    common = {
-        "dtype": dtype_of(data),
-        "scale": layer.scale is not None,
-        "bias": layer.bias is not None,
-        "activation": Activation(attributes.get("minimum"), attributes.get("maximum")),
-    }
-    if layer.kind == "matmul":
-        return LayerShape("matmul", samples=math.prod(shape[:-1]), **common)
     if layer.kind in ("lstm", "gru"):
         gates = 4 if layer.kind == "lstm" else 3
         sizes = Recurrence(shape[0], shape[1], shape[2] // gates, bool(attributes["reverse"]))
-        flags = {
-            key: bool(attributes[key])
-            for key in ("input_forget", "linear_before_reset")
-            if key in attributes
-        }
+        names = ("input_forget", "linear_before_reset")
+        flags = {str(name): bool(attributes[name]) for name in names if name in attributes}
         return LayerShape(layer.kind, recurrence=sizes, flags=flags)
-    return LayerShape(layer.kind, geometry=_geometry(layer, shape), **common)
+    plain = layer.kind == "matmul"
+    return LayerShape(
+        layer.kind,
+        dtype_of(data),
+        samples=math.prod(shape[:-1]) if plain else 1,
+        geometry=None if plain else _geometry(layer, shape),
+        scale=layer.scale is not None,
+        bias=layer.bias is not None,
+        activation=Activation(attributes.get("minimum"), attributes.get("maximum")),
+    )
 
 
 def _geometry(layer: CodedLayer, shape: list[int]) -> ConvGeometry:
     weight = shape_of(layer.weight[0])
     strides, padding, dilation = (
-        [int(value) for value in layer.attributes[key]] for key in ("strides", "padding", "dilation")
+        [int(value) for value in layer.attributes[key]]
+        for key in ("strides", "padding", "dilation")
     )
     if layer.kind == "conv1d":
         shape = [*shape[:2], 1, shape[2]]

@@ -43,6 +43,9 @@ LAYER = "dcc.layer"
 HUFFMAN = "dcc.huffman"
 EXPAND = "dcc.expand"
 PATTERN, OPAQUE = "op_pattern", 8
+# Kernels over two pieces of one weight (the directions of an LSTM) may be equal but for this number:
+# without it they would be one function, which FoldHuffmanDecode cannot fold for two streams.
+WEIGHT = "dcc.weight"
 
 
 @tvm.transform.module_pass(opt_level=0, name="dcc.LegalizeCodedLayers")
@@ -71,6 +74,7 @@ class _Legalizer(PyExprMutator):
         super().__init__(module)
         self.table = table
         self.target = target
+        self.numbers: dict[int, int] = {}  # id of a packed weight, which the table keeps alive
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         rewritten = super().visit_call_(call)
@@ -82,7 +86,9 @@ class _Legalizer(PyExprMutator):
         if form == "dense" and shape.ordinary_when_dense:
             return self._ordinary(layer, shape, weight, rewritten)
         packed = pack_for(weight, form, default_lanes(shape, self.target), layer.kind)
-        return self._call(layer, shape, packed, self._weights(layer, shape, weight, packed), rewritten)
+        return self._call(
+            layer, shape, packed, self._weights(layer, shape, weight, packed), rewritten
+        )
 
     def _weights(
         self, layer: CodedLayer, shape: LayerShape, weight: WeightMatrix, packed: PackedWeight
@@ -147,7 +153,8 @@ class _Legalizer(PyExprMutator):
 
     def _attributed(self, kernel: tir.PrimFunc, name: str, packed: PackedWeight) -> tir.PrimFunc:
         kernel = in_root_block(kernel).with_attr(SCHEDULED, 1).with_attr(LAYER, name)
-        kernel = kernel.with_attr(PATTERN, OPAQUE)
+        number = self.numbers.setdefault(id(packed), len(self.numbers))
+        kernel = kernel.with_attr(PATTERN, OPAQUE).with_attr(WEIGHT, number)
         return kernel.with_attr(HUFFMAN, 1) if packed.form == "huffman" else kernel
 
     def _call(

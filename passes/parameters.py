@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,52 +14,53 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 Array = npt.NDArray[np.generic]
 MAIN = "main"
 
+# What stands in a parameter's place: its successors among the parameters (it may be one of them
+# itself), and the expression of them that is read instead.
+Replacement: TypeAlias = "tuple[list[relax.Var], Callable[[], relax.Expr]]"
+
 
 def parameter(name: str, array: Array) -> relax.Var:
-    """A Relax variable for ``array``."""
+    """Make a Relax variable for ``array``."""
     return relax.Var(name, relax.TensorType(array.shape, array.dtype.name))
 
 
-def weight_parameters(module: tvm.IRModule, arrays: Mapping[str, Array]) -> list[relax.Var]:
-    """Parameters of ``main`` that stand in ``arrays``, in order."""
-    return [variable for variable in module[MAIN].params if variable.name in arrays]
+def weight_parameters(module: tvm.IRModule, names: Container[str]) -> list[relax.Var]:
+    """Return the parameters of ``main`` that ``names`` holds, in order."""
+    return [variable for variable in module[MAIN].params if variable.name in names]
 
 
 def replace_parameters(
-    module: tvm.IRModule,
-    replacements: Mapping[str, tuple[list[relax.Var], Callable[[], relax.Expr]]],
+    module: tvm.IRModule, replacements: Mapping[str, Replacement]
 ) -> tvm.IRModule:
-    """Put other parameters in the place of some, and an expression of them where the old one was read.
+    """Put other parameters in the place of some, and an expression where the old one was read.
 
-    ``replacements`` maps a parameter's name to its successors (which may hold the old variable itself) and to the
-    expression that stands for it.
+    Parameters
+    ----------
+    module
+        Its ``main`` is rewritten in a copy.
+    replacements
+        Name of a parameter -> what stands in its place.
     """
-    if not replacements:
+    if not replacements or not any(block.bindings for block in module[MAIN].body.blocks):
         return module
-    rewriter = _Replacement(module, replacements)
-    return rewriter.transform()
+    return _Replacer(module, replacements).transform()
 
 
 @mutator
-class _Replacement(PyExprMutator):
+class _Replacer(PyExprMutator):
     """Emits the expressions ahead of the first binding and redirects every use."""
 
-    def __init__(
-        self,
-        module: tvm.IRModule,
-        replacements: Mapping[str, tuple[list[relax.Var], Callable[[], relax.Expr]]],
-    ) -> None:
+    def __init__(self, module: tvm.IRModule, replacements: Mapping[str, Replacement]) -> None:
         super().__init__(module)
         self.module = module
         self.replacements = replacements
+        self.old = {v.name: v for v in module[MAIN].params if v.name in replacements}
         self.started = False
         self.several_blocks = len(module[MAIN].body.blocks) > 1
 
     def transform(self) -> tvm.IRModule:
-        function = self.module[MAIN]
-        self.old = {v.name: v for v in function.params if v.name in self.replacements}
-        rewritten = self.visit_expr(function)
-        parameters = []
+        rewritten = self.visit_expr(self.module[MAIN])
+        parameters: list[relax.Var] = []
         for variable in rewritten.params:
             successors, _ = self.replacements.get(variable.name, ([variable], None))
             parameters += successors
@@ -78,7 +80,7 @@ class _Replacement(PyExprMutator):
 def with_main(
     module: tvm.IRModule, parameters: list[relax.Var], like: relax.Function
 ) -> tvm.IRModule:
-    """Copy of ``module`` whose ``main`` has the body of ``like`` and exactly ``parameters``."""
+    """Copy ``module`` with a ``main`` that has the body of ``like`` and exactly ``parameters``."""
     function = relax.Function(parameters, like.body, like.ret_ty, like.is_pure, like.attrs)
     result = tvm.IRModule(dict(module.functions_items()), module.attrs)
     result.update_func(result.get_global_var(MAIN), function)
@@ -86,6 +88,6 @@ def with_main(
 
 
 def result_types(call: relax.Call) -> list[relax.TensorType]:
-    """Types of the results of a ``call_tir``, one or several."""
+    """Return the types of the results of a ``call_tir``, one or several."""
     kind = call.ty_args[0]
     return list(kind.fields) if isinstance(kind, relax.TupleType) else [kind]

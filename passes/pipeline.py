@@ -1,12 +1,13 @@
 """The one list of passes, in phases; everything that orders them stands here.
 
-Compression ends after sharing, with masks, codes and codebooks in the weight table. Compilation of a container starts from
-there; compilation of an ONNX file does both.
+Compression ends after sharing, with masks, codes and codebooks in the weight table. Compilation of
+a container starts from there; compilation of an ONNX file does both. Names among the steps are the
+points where passes of others run (``dcc.passes.hooks``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from dcc.passes.bind_encoded_weights import BindEncodedWeights
 from dcc.passes.bind_plain_weights import BindPlainWeights
 from dcc.passes.fold_huffman_decode import FoldHuffmanDecode
 from dcc.passes.fuse_epilogue import FuseEpilogue
-from dcc.passes.hooks import HookContext, Point, passes_at
+from dcc.passes.hooks import HookContext, passes_at
 from dcc.passes.inject_pruning_masks import InjectPruningMasks
 from dcc.passes.legalize_coded_layers import LegalizeCodedLayers
 from dcc.passes.options import Recipe
@@ -50,55 +51,67 @@ class Pipeline:
     check: bool = True
     ran: list[str] = field(default_factory=list)
 
-    def run(self, module: tvm.IRModule, steps: Iterator[Any]) -> tvm.IRModule:
+    def run(self, module: tvm.IRModule, steps: Sequence[Any]) -> tvm.IRModule:
         """Run ``steps``: passes, and names of the points where passes of others run."""
         instruments = [WellFormedInstrument()] if self.check else []
         with tvm.transform.PassContext(opt_level=3, instruments=instruments):
             for step in steps:
-                passes = self._hooked(step) if isinstance(step, str) else [step]
-                for each in passes:
+                for each in self._passes(step):
                     module = each(module)
                     self.ran.append(each.info.name)
                     if self.observe is not None:
                         self.observe(each.info.name, module)
         return module
 
-    def _hooked(self, point: Point) -> list[Any]:
-        return passes_at(HookContext(point, self.table, self.target))
+    def _passes(self, step: Any) -> list[Any]:
+        if isinstance(step, str):
+            return passes_at(HookContext(step, self.table, self.target))
+        return [step]
 
 
-def compression_steps(table: WeightTable, recipe: Recipe) -> Iterator[Any]:
-    """From the imported module to masks and codebooks in the graph."""
-    yield "after_import"
-    yield InjectPruningMasks(table, recipe)
-    yield "after_masks"
-    # k-means sees the values that the mask left.
-    yield ShareWeights(table, recipe)
-    yield "after_sharing"
+def compression_steps(table: WeightTable, recipe: Recipe) -> list[Any]:
+    """List the steps from the imported module to masks and codebooks in the graph."""
+    return [
+        "after_import",
+        InjectPruningMasks(table, recipe),
+        "after_masks",
+        # k-means sees the values that the mask left.
+        ShareWeights(table, recipe),
+        "after_sharing",
+    ]
 
 
-def binding_steps(table: WeightTable, tensors: Mapping[str, EncodedTensor]) -> Iterator[Any]:
-    """The same state from a container."""
-    yield "after_import"
-    yield BindEncodedWeights(table, tensors)
-    yield "after_sharing"
+def binding_steps(table: WeightTable, tensors: Mapping[str, EncodedTensor]) -> list[Any]:
+    """List the steps to the same state from a container."""
+    return [
+        "after_import",
+        BindEncodedWeights(table, tensors),
+        "after_sharing",
+    ]
 
 
 def compilation_steps(
     table: WeightTable, target: Target, storage: str, objective: str
-) -> Iterator[Any]:
-    """From masks and codebooks in the graph to kernels over packed weights (``dcc.build`` schedules and links them)."""
-    yield RewriteToCodebook(table)
-    # Only now is it known which weights are no operand of a coded layer; their constants fold here and nowhere later:
-    # FoldConstant would turn the lookup of a packed weight back into a dense constant.
-    yield BindPlainWeights(table)
-    # Scale and bias are constants from here on.
-    yield FuseEpilogue()
-    yield "after_rewrite"
-    yield SelectStorage(table, target, storage, objective)
-    yield "after_selection"
-    yield LegalizeCodedLayers(table, target)
-    yield FoldHuffmanDecode(table)
-    # TVM plans the memory of both branches of an If as one sequence; as functions of their own they are planned apart.
-    yield OutlineBranches()
-    yield "after_legalize"
+) -> list[Any]:
+    """List the steps from masks and codebooks in the graph to kernels over packed weights.
+
+    ``dcc.build`` schedules the ordinary operators and links the kernels with their weights.
+    """
+    return [
+        RewriteToCodebook(table),
+        # Only now is it known which weights are no operand of a coded layer; their constants fold
+        # here and nowhere later: FoldConstant would turn the lookup of a packed weight back into a
+        # dense constant.
+        BindPlainWeights(table),
+        # Scale and bias are constants from here on.
+        FuseEpilogue(),
+        "after_rewrite",
+        SelectStorage(table, target, storage, objective),
+        "after_selection",
+        LegalizeCodedLayers(table, target),
+        FoldHuffmanDecode(table),
+        # TVM plans the memory of both branches of an If as one sequence; as functions of their own
+        # they are planned apart.
+        OutlineBranches(),
+        "after_legalize",
+    ]

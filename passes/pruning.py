@@ -1,4 +1,7 @@
-"""Which weights to keep: magnitude, per layer or over the model, single, N of M, or in blocks (numpy only)."""
+"""Which weights to keep: magnitude, per layer or over the model, single, N of M, or in blocks.
+
+Numpy only. ``axis`` is the weight's reduction axis: the inputs that an output sums over.
+"""
 
 from __future__ import annotations
 
@@ -13,31 +16,42 @@ Weight = npt.NDArray[np.floating]
 
 
 def nonzero_mask(weight: Weight) -> Mask:
-    """Mask of the zeros that are already there; -0.0 counts as zero."""
+    """Return the mask of the zeros that are already there; -0.0 counts as zero."""
     return np.asarray(weight != 0)
 
 
+def _magnitudes(weight: Weight) -> Weight:
+    """Return absolute values in a flat copy that can be ordered: NaN counts as the largest."""
+    narrow = weight.dtype.itemsize < 4  # numpy orders no bfloat16
+    magnitudes = np.abs(weight.astype(np.float32) if narrow else weight).ravel()
+    magnitudes[np.isnan(magnitudes)] = np.inf
+    return np.asarray(magnitudes)
+
+
 def magnitude_mask(weight: Weight, density: float) -> Mask:
-    """Keep the ``density`` of largest magnitude, exactly ``round(density * size)`` of them; never a zero.
+    """Keep the ``density`` of largest magnitude: ``round(density * size)`` of them, but never a zero.
 
     Ties are broken by position, so the same weight gives the same mask.
     """
     keep = round(density * weight.size)
-    mask = np.zeros(weight.size, dtype=np.bool_)
-    if keep:
-        magnitude = np.abs(weight.ravel())
-        mask[np.argsort(-magnitude, kind="stable")[:keep]] = True
+    if keep == 0:
+        return np.zeros(weight.shape, dtype=np.bool_)
+    magnitude = _magnitudes(weight)
+    threshold = np.partition(magnitude, magnitude.size - keep)[magnitude.size - keep]
+    mask = magnitude > threshold
+    ties = np.flatnonzero(magnitude == threshold)
+    mask[ties[: keep - np.count_nonzero(mask)]] = True
     return mask.reshape(weight.shape) & nonzero_mask(weight)
 
 
 def threshold_mask(weight: Weight, threshold: float) -> Mask:
     """Keep what is at least ``threshold`` in magnitude."""
-    return (np.abs(weight) >= threshold) & nonzero_mask(weight)
+    return (_magnitudes(weight) >= threshold).reshape(weight.shape) & nonzero_mask(weight)
 
 
 def global_threshold(weights: list[Weight], density: float) -> float:
-    """Magnitude that keeps the ``density`` of all ``weights`` together."""
-    magnitudes = np.concatenate([np.abs(weight).ravel() for weight in weights])
+    """Return the magnitude that keeps the ``density`` of all ``weights`` together."""
+    magnitudes = np.concatenate([_magnitudes(weight) for weight in weights])
     keep = round(density * magnitudes.size)
     if keep == 0:
         return float("inf")
@@ -45,12 +59,18 @@ def global_threshold(weights: list[Weight], density: float) -> float:
 
 
 def n_of_m_mask(weight: Weight, n: int, m: int, axis: int) -> Mask:
-    """Keep the ``n`` largest of every ``m`` neighbours along ``axis``; a last, shorter group keeps ``n``, too."""
+    """Keep the ``n`` largest of every ``m`` neighbours along ``axis``.
+
+    A last, shorter group keeps ``n``, too.
+    """
     moved = np.moveaxis(weight, axis, -1)
     length = moved.shape[-1]
-    padded = np.zeros((*moved.shape[:-1], -(-length // m) * m), dtype=weight.dtype)
-    padded[..., :length] = moved
-    groups = np.abs(padded).reshape(*moved.shape[:-1], -1, m)
+    # Below every magnitude, so that the filling of a last group never takes a place from a weight.
+    padded = np.full(
+        (*moved.shape[:-1], -(-length // m) * m), -1, dtype=_magnitudes(moved[:0]).dtype
+    )
+    padded[..., :length] = _magnitudes(moved).reshape(moved.shape)
+    groups = padded.reshape(*padded.shape[:-1], -1, m)
     order = np.argsort(-groups, axis=-1, kind="stable")
     mask = np.zeros(groups.shape, dtype=np.bool_)
     np.put_along_axis(mask, order[..., :n], True, axis=-1)
@@ -58,29 +78,57 @@ def n_of_m_mask(weight: Weight, n: int, m: int, axis: int) -> Mask:
     return np.moveaxis(kept, -1, axis) & nonzero_mask(weight)
 
 
-def block_mask(weight: Weight, density: float, block: tuple[int, int]) -> Mask:
-    """Keep the blocks of largest norm; the weight is seen as (first axis, all others)."""
-    matrix = weight.reshape(weight.shape[0], -1)
+def block_mask(weight: Weight, density: float, block: tuple[int, int], axis: int) -> Mask:
+    """Keep the blocks of largest norm; the weight is seen as (outputs, what each sums over)."""
+    matrix = _outputs_first(weight, axis)
     rows, columns = (-(-size // step) for size, step in zip(matrix.shape, block, strict=True))
     padded = np.zeros((rows * block[0], columns * block[1]), dtype=np.float64)
     padded[: matrix.shape[0], : matrix.shape[1]] = matrix
     norms = (padded.reshape(rows, block[0], columns, block[1]) ** 2).sum(axis=(1, 3))
     kept = magnitude_mask(norms, density)
     spread = np.repeat(np.repeat(kept, block[0], axis=0), block[1], axis=1)
-    mask = spread[: matrix.shape[0], : matrix.shape[1]].reshape(weight.shape)
+    mask = np.zeros(weight.shape, dtype=np.bool_)
+    positions = _outputs_first(np.arange(weight.size).reshape(weight.shape), axis)
+    mask.reshape(-1)[positions] = spread[: matrix.shape[0], : matrix.shape[1]]
     return np.asarray(mask & nonzero_mask(weight))
 
 
-def mask_for(weight: Weight, options: LayerOptions, threshold: float | None) -> Mask:
-    """Mask of one weight as its options say; ``threshold`` is the model's where the scope is global."""
+def _outputs_first(array: npt.NDArray[np.generic], axis: int) -> npt.NDArray[np.generic]:
+    """Bring a weight into the shape (outputs, what each sums over)."""
+    if axis == array.ndim - 1:
+        return array.reshape(-1, array.shape[-1])
+    if axis == 0:
+        return array.reshape(array.shape[0], -1).T
+    return array.reshape(array.shape[0], -1)
+
+
+def mask_for(weight: Weight, options: LayerOptions, threshold: float | None, axis: int) -> Mask:
+    """Return the mask of one weight as its options say.
+
+    Parameters
+    ----------
+    weight
+        Any shape.
+    options
+        What the recipe says.
+    threshold
+        The model's magnitude where the scope is global, else None.
+    axis
+        The weight's reduction axis.
+
+    Raises
+    ------
+    RecipeError
+        n and m of the structure n:m do not go together.
+    """
     if options.structure == "n:m":
         if not 0 < options.n <= options.m:
             raise RecipeError(f"structure n:m needs 0 < n <= m, got {options.n}:{options.m}")
-        return n_of_m_mask(weight, options.n, options.m, axis=min(1, weight.ndim - 1))
+        return n_of_m_mask(weight, options.n, options.m, axis)
     if options.density is None:
         return nonzero_mask(weight)
     if options.structure == "block" and weight.ndim > 1:
-        return block_mask(weight, options.density, options.block)
+        return block_mask(weight, options.density, options.block, axis)
     if threshold is not None:
         return threshold_mask(weight, threshold)
     return magnitude_mask(weight, options.density)

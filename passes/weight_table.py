@@ -1,13 +1,14 @@
 """The values behind the weight parameters of a module, while passes rewrite them.
 
-A pass is a function of the module; what it computes from the weights themselves (masks, codes, codebooks) stands here, under
-the names of the Relax parameters.
+A pass is a function of the module; what it computes from the weights themselves (masks, codes,
+codebooks) stands here, under the names of the Relax parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from dcc.codegen.packed import PackedWeight
 
 Array = npt.NDArray[np.generic]
+Part = Literal["mask", "codes", "codebook"]
 
 
 @dataclass
@@ -28,7 +30,12 @@ class WeightTable:
     onnx_names
         Relax parameter name of a weight -> name of the ONNX tensor.
     operator_types
-        Relax parameter name of a weight -> ONNX operator type that reads it as a weight, ``bias`` for other tensors.
+        Relax parameter name of a weight -> ONNX operator type that reads it as a weight; ``bias``
+        for other tensors.
+    reserved
+        Names that no new parameter may have: the inputs of the module.
+    parts
+        Relax parameter name of a weight -> its mask, codes and codebook, by parameter name.
     reasons
         Relax parameter name -> what passes say about it, in the order of the passes.
     owners
@@ -44,6 +51,8 @@ class WeightTable:
     arrays: dict[str, Array]
     onnx_names: dict[str, str]
     operator_types: Mapping[str, str] = field(default_factory=dict)
+    reserved: frozenset[str] = frozenset()
+    parts: dict[str, dict[Part, str]] = field(default_factory=dict)
     reasons: dict[str, list[str]] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     choices: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -51,31 +60,56 @@ class WeightTable:
     layer_packed: dict[str, list[PackedWeight]] = field(default_factory=dict)
 
     def layer(self, parameter: str) -> str:
-        """Name under which the user knows a weight."""
+        """Return the name under which the user knows a weight."""
         return self.onnx_names.get(parameter, parameter)
 
+    def operator_type(self, parameter: str) -> str:
+        """Return the ONNX operator type that reads a weight, ``bias`` where none does."""
+        return self.operator_types.get(parameter, "bias")
+
     def say(self, parameter: str, reason: str) -> None:
-        """Note why a pass did or did not do something."""
-        self.reasons.setdefault(parameter, []).append(reason)
+        """Note, once, why a pass did or did not do something."""
+        reasons = self.reasons.setdefault(parameter, [])
+        if reason not in reasons:
+            reasons.append(reason)
 
     def owner(self, parameter: str) -> str:
-        """The weight that ``parameter`` is, or is a part of."""
+        """Return the weight that ``parameter`` is, or is a part of."""
         return self.owners.get(parameter, parameter)
 
     def add(self, wish: str, array: Array, owner: str) -> str:
-        """Store a part of the weight ``owner`` under ``wish``, or a name made from it, and return the name."""
+        """Store what belongs to the weight ``owner`` as ``wish``, or a name made from it.
+
+        Returns
+        -------
+        str
+            The parameter's name: no input, weight or earlier addition has it.
+        """
         name, number = wish, 1
-        while name in self.arrays:
+        while name in self.arrays or name in self.reserved:
             number += 1
             name = f"{wish}_{number}"
         self.arrays[name] = array
         self.owners[name] = self.owner(owner)
         return name
 
+    def add_part(self, weight: str, part: Part, array: Array) -> str:
+        """Store, or replace, the mask, the codes or the codebook of a weight; return its name."""
+        parts = self.parts.setdefault(weight, {})
+        if part not in parts:
+            parts[part] = self.add(f"{weight}_{part}", array, weight)
+        self.arrays[parts[part]] = array
+        return parts[part]
+
+    def part(self, weight: str, part: Part) -> Array | None:
+        """Return the mask, the codes or the codebook of a weight; None where it has none."""
+        name = self.parts.get(weight, {}).get(part)
+        return None if name is None else self.arrays[name]
+
     def note_packed(
         self, layer: str, packed: PackedWeight, replace: PackedWeight | None = None
     ) -> None:
-        """Note what the module stores for ``layer``, in the place of ``replace`` where that is given."""
+        """Note what the module stores for ``layer``, in the place of ``replace`` if given."""
         stored = self.layer_packed.setdefault(layer, [])
         if replace is not None:
             stored[:] = [packed if item is replace else item for item in stored]
