@@ -194,5 +194,5 @@ def _write(
             for _, function in module.functions_items()
         ),
     }
-    lower_and_build(module, target, section, metadata, output)
+    lower_and_build(module, target, section, metadata, Path(output))
     return CompiledModule(Path(output), metadata, folder)

@@ -1,4 +1,4 @@
-"""What a module says about itself: inputs, outputs, target, and each layer's form, reason and bytes."""
+"""What a module says about itself: inputs, outputs, target, and the form of each layer."""
 
 from __future__ import annotations
 

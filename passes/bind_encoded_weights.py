@@ -61,7 +61,7 @@ def _canonical(weight: Array, tensor: EncodedTensor) -> tuple[Mask | None, Share
 def _bound(
     table: WeightTable, variable: relax.Var, mask: Mask | None, shared: Shared | None
 ) -> Replacement | None:
-    """What the graph reads instead of one weight; None for raw values."""
+    """Make what the graph reads instead of one weight; None for raw values."""
     name = variable.name
     if mask is not None:
         masking = parameter(table.add_part(name, "mask", mask), mask)

@@ -1,10 +1,11 @@
-"""Fold Huffman decoding into the load stage of kernels (a TIR pass that also codes the constants they read).
+"""Fold Huffman decoding into the load stage of kernels.
 
     call_tir(kernel, (x, bases, entries, codebook))
         ->    call_tir(kernel, (x, bases, starts, stream, entries_table, codebook))
 
-Reads of the symbol buffers become decode stages in the scope where the kernel reads them: registers of the rows kernels,
-the tile of the pixel kernels. ``codegen.decode_stage`` does the rewriting, which the tuner uses, too.
+A TIR pass that also codes the constants which the kernels read. Reads of the symbol buffers become
+decode stages in the scope where the kernel reads them: registers of the rows kernels, the tile of
+the pixel kernels. ``codegen.decode_stage`` does the rewriting, which the tuner uses, too.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class FoldHuffmanDecode:
 
 @mutator
 class _Folder(PyExprMutator):
-    """Adds the folded kernels under new names (a function's type is part of its name) and redirects the calls."""
+    """Adds the folded kernels under new names (their types are new), and redirects calls."""
 
     def __init__(
         self, module: tvm.IRModule, table: WeightTable, marked: list[tvm.ir.GlobalVar]

@@ -3,8 +3,9 @@
     y = dcc.codebook_conv2d(x, codes, codebook); z = relu(add(multiply(y, scale), bias))
         ->    z = dcc.codebook_conv2d(x, codes, codebook, scale, bias, minimum=0)
 
-A batch norm, which the importer gives as multiply and add, ends up here and leaves the codebook as it is. Only constants
-that vary along the layer's output channel fold, and only where the layer's result has no other reader.
+A batch norm, which the importer gives as multiply and add, ends up here and leaves the codebook as
+it is. Only constants that vary along the layer's output channel fold, and only where the layer's
+result has no other reader.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dcc.passes.parameters import MAIN
 from dcc.passes.weight_views import BoundValues
 
 LARGEST = float(np.finfo(np.float32).max)
+BOUNDS: tuple[str, ...] = ("minimum", "maximum")
 
 
 @tvm.transform.module_pass(opt_level=0, name="dcc.FuseEpilogue")
@@ -91,14 +93,15 @@ def _count_aliases(function: relax.Function, counts: dict[relax.Var, int]) -> No
 
 
 def _single(call: relax.Call) -> relax.Var | None:
-    """The operand that is no constant, of an operator that an epilogue may hold."""
+    """Return the operand that is no constant, of an operator that an epilogue may hold."""
     name = getattr(call.op, "name", "")
     if name in ("relax.nn.relu", "relax.clip"):
         return call.args[0] if isinstance(call.args[0], relax.Var) else None
     if name in ("relax.add", "relax.multiply", "relax.subtract"):
         variables = [a for a in call.args if isinstance(a, relax.Var)]
         if len(variables) == 1 and isinstance(_constant(call), np.ndarray):
-            return variables[0] if name != "relax.subtract" or call.args[0] is variables[0] else None
+            ordered = name == "relax.subtract"
+            return None if ordered and isinstance(call.args[0], GenericConst) else variables[0]
     return None
 
 
@@ -112,7 +115,7 @@ def _constant(call: relax.Call) -> npt.NDArray[np.floating] | None:
 def _fused(layer: CodedLayer, call: relax.Call, operand: relax.Var) -> CodedLayer | None:
     """``layer`` with ``call`` in its epilogue; None where that is not the same function."""
     name = getattr(call.op, "name", "")
-    bounds = {key: float(layer.attributes[key]) for key in ("minimum", "maximum") if key in layer.attributes}
+    bounds = {key: float(layer.attributes[key]) for key in BOUNDS if key in layer.attributes}
     if name == "relax.nn.relu":
         return _bounded(layer, bounds, 0.0, None)
     if name == "relax.clip":
@@ -157,7 +160,7 @@ def _scalar(expression: relax.Expr) -> float:
 def _per_channel(
     constant: npt.NDArray[np.floating], layer: CodedLayer, operand: relax.Var, call: relax.Call
 ) -> npt.NDArray[np.floating] | None:
-    """``constant`` as one value a channel; None where it varies along another axis or widens the result."""
+    """Give one value a channel; None where it varies along another axis or widens the result."""
     shape = [int(size) for size in operand.ty.shape]
     if [int(size) for size in call.ty.shape] != shape or call.ty.dtype != operand.ty.dtype:
         return None

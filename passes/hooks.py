@@ -3,8 +3,8 @@
     from dcc.passes import hooks
     hooks.register("after_sharing", lambda context: MyPass(context.table))
 
-or, without touching dcc's process, an entry point in the group ``dcc.passes`` of an installed package, whose name is
-``<point>`` or ``<point>.<anything>`` and whose value is such a factory:
+or, without touching dcc's process, an entry point in the group ``dcc.passes`` of an installed
+package, whose name is ``<point>`` or ``<point>.<anything>`` and whose value is such a factory:
 
     [project.entry-points."dcc.passes"]
     "after_rewrite.mine" = "my_package.passes:make_my_pass"

@@ -77,7 +77,7 @@ def _is_global(options: LayerOptions) -> bool:
 
 
 def _multiplied_as_stored(module: tvm.IRModule) -> frozenset[str]:
-    """Names of the parameters that are the right operand of a ``matmul`` without a transposition."""
+    """Names of the parameters that a ``matmul`` reads as they are, without a transposition."""
     bound = BoundValues(module[MAIN])
     names: set[str] = set()
 

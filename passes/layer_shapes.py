@@ -1,4 +1,4 @@
-"""From a coded layer in the graph to what the kernels take: its shape, and its weight as a matrix."""
+"""From a coded layer in the graph to what kernels take: its shape, and its weight as a matrix."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
     y = dcc.codebook_matmul(x, codes, codebook, form="sparse")
         ->    y = call_tir(fc1_sparse, (x, const bases, const entries, const codebook))
 
-The dense form of a convolution or of a matmul over many samples becomes the ordinary operator over the dense weight;
-otherwise it is a kernel like the others. Either way a weight that is worth coding is coded in the file and decoded by a
-call of ``expand``, which ``LinkWeights`` moves to load time. The huffman form reads its symbols uncoded until
-``FoldHuffmanDecode``.
+The dense form of a convolution or of a matmul over many samples becomes the ordinary operator over
+the dense weight; otherwise it is a kernel like the others. Either way a weight that is worth coding
+is coded in the file and decoded by a call of ``expand``, which ``LinkWeights`` moves to load time.
+The huffman form reads its symbols uncoded until ``FoldHuffmanDecode``.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ LAYER = "dcc.layer"
 HUFFMAN = "dcc.huffman"
 EXPAND = "dcc.expand"
 PATTERN, OPAQUE = "op_pattern", 8
-# Kernels over two pieces of one weight (the directions of an LSTM) may be equal but for this number:
-# without it they would be one function, which FoldHuffmanDecode cannot fold for two streams.
+# Kernels over two pieces of one weight (the directions of an LSTM) may be equal but for this
+# number: without it they would be one function, and FoldHuffmanDecode would fold one stream only.
 WEIGHT = "dcc.weight"
 
 
@@ -93,12 +93,12 @@ class _Legalizer(PyExprMutator):
     def _weights(
         self, layer: CodedLayer, shape: LayerShape, weight: WeightMatrix, packed: PackedWeight
     ) -> list[relax.Expr]:
-        """Packed arrays as constants; of the dense form, the decoded weight where it is kept coded."""
+        """Packed arrays as constants; of the dense form, the decoded weight if it is coded."""
         name = layer.attributes["layer"]
         if packed.form == "dense":
             coded = self._smallest(weight, shape)
             if coded is not None:
-                # One lane: the decoder writes rows in order, the kernel reads them as slices of lanes.
+                # One lane: the decoder writes rows in order, the kernel reads slices of lanes.
                 values = packed.arrays["values"]
                 return [self._decoded(layer, coded, values.shape, lanes=packed.lanes)]
         self.table.note_packed(name, packed)
@@ -113,7 +113,7 @@ class _Legalizer(PyExprMutator):
         transposed: bool = False,
         lanes: int | None = None,
     ) -> relax.Var:
-        """The dense weight as the result of its decoder."""
+        """Call the decoder of the dense weight."""
         name = layer.attributes["layer"]
         self.table.note_packed(name, coded)
         kernel = expand(coded, shape, transposed=transposed, lanes=lanes)
@@ -126,7 +126,7 @@ class _Legalizer(PyExprMutator):
         return self.builder_.emit(decoded, f"{_identifier(name)}_decoded")
 
     def _smallest(self, weight: WeightMatrix, shape: LayerShape) -> PackedWeight | None:
-        """The smallest coded form, for the file; None where none is smaller than the values."""
+        """Pack the smallest coded form, for the file; None where the values are smaller."""
         estimates = estimate_all(weight, shape, self.target)
         coded = (e for form, e in estimates.items() if form != "dense")
         best = min(coded, key=lambda e: e.kept_bytes)
@@ -137,7 +137,7 @@ class _Legalizer(PyExprMutator):
     def _ordinary(
         self, layer: CodedLayer, shape: LayerShape, weight: WeightMatrix, call: relax.Call
     ) -> relax.Expr:
-        """The layer as TVM's own operators over the dense weight."""
+        """Express the layer by TVM's own operators over the dense weight."""
         dense_shape = tuple(shape_of(layer.weight[0]))
         transposed = layer.kind == "matmul"
         if transposed:
@@ -179,7 +179,7 @@ class _Legalizer(PyExprMutator):
     def _flattened(
         self, layer: CodedLayer, shape: LayerShape, packed: PackedWeight
     ) -> tuple[list[relax.Expr], list[relax.TensorType] | relax.TensorType]:
-        """The kernel's data arguments, and the types of its results."""
+        """Shape the kernel's data arguments, and give the types of its results."""
         if layer.kind == "matmul":
             x = relax.op.reshape(layer.data[0], [shape.samples, packed.columns])
             return [self.builder_.emit(x)], relax.TensorType(
@@ -201,5 +201,5 @@ class _Legalizer(PyExprMutator):
 
 
 def _identifier(name: str) -> str:
-    """A name for a function, from any ONNX name."""
+    """Make a name for a function from any ONNX name."""
     return re.sub(r"\W", "_", f"layer_{name}")

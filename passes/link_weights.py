@@ -2,14 +2,16 @@
 
     call_tir(kernel, (x, const stream, const codebook))    ->    call_tir(kernel, (x,))
 
-The kernel finds its arrays at fixed offsets from ``dcc_weights()``. A weight that is decoded at load gets a place behind
-``dcc_decoded()``; its decoder moves from ``main`` to the function ``decode``, which a runtime calls once. Kernels of
-ordinary operators are linked to the decoded weights and to their large constants. Precondition: kernels are scheduled.
+The kernel finds its arrays at fixed offsets from ``dcc_weights()``. A weight that is decoded at
+load gets a place behind ``dcc_decoded()``; its decoder moves from ``main`` to the function
+``decode``, which a runtime calls once. Kernels of ordinary operators are linked to the decoded
+weights and to their large constants. Precondition: kernels are scheduled.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import tvm
@@ -47,7 +49,7 @@ class LinkWeights:
     def transform_module(
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
     ) -> tvm.IRModule:
-        """Rewrite the graph functions and the kernels; add ``decode`` where something is decoded at load."""
+        """Rewrite graph functions and kernels; add ``decode`` if something is decoded at load."""
         linker = _Linker(module, self.section)
         rewritten = {
             variable: relax.analysis.remove_all_unused(linker.visit_expr(function))
@@ -106,7 +108,7 @@ class _Linker(PyExprMutator):
         return relax.call_tir(variable, arguments, result_types(call))
 
     def _kernel(self, expression: relax.Expr) -> tir.PrimFunc | None:
-        """The kernel that ``expression`` calls."""
+        """Return the kernel that ``expression`` calls."""
         if getattr(getattr(expression, "op", None), "name", "") != CALL_TIR:
             return None
         return self.module[expression.args[0]]
@@ -121,7 +123,7 @@ class _Linker(PyExprMutator):
     def _constant(self, constant: GenericConst) -> Place:
         """Place of a constant; equal constants share one."""
         array = np.ascontiguousarray(constant.value.numpy())
-        key = (f"{array.dtype}{array.shape}", array.tobytes())
+        key = (f"{array.dtype}{array.shape}", sha256(array.data).digest())
         if key not in self.places:
             alignment = 64 if array.nbytes >= ALIGNED_BYTES else array.itemsize
             self.places[key] = Place(False, self.section.add(array, alignment))
@@ -131,8 +133,8 @@ class _Linker(PyExprMutator):
 def bind_arrays(function: tir.PrimFunc, places: list[Place | None]) -> tir.PrimFunc:
     """Replace leading parameters by buffers at their places; None keeps a parameter.
 
-    Parameters after ``places`` (the results) are kept. A kernel that has none left gets a result ``done`` (1), because TVM
-    takes the device of a function from its parameters.
+    Parameters after ``places`` (the results) are kept. A kernel that has none left gets a result
+    ``done`` (1), because TVM takes the device of a function from its parameters.
     """
     kept = []
     declarations: list[tir.Stmt] = []

@@ -1,7 +1,7 @@
 """The options of the compression passes: what a recipe says, resolved per layer.
 
-A recipe has global, per-operator-type and per-layer settings, in that order of precedence. The YAML is read in ``dcc``;
-the passes only see these dataclasses.
+A recipe has global, per-operator-type and per-layer settings, in that order of precedence. The YAML
+is read in ``dcc``; the passes only see these dataclasses.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ class LayerOptions:
     skip
         Leave the weight as it is: raw values, no mask, no codebook.
     density
-        Fraction of weights to keep, 0 to 1; None prunes nothing and takes the zeros that are there as the mask.
+        Fraction of weights to keep, 0 to 1; None prunes nothing and takes the zeros that are there
+        as the mask.
     scope
-        Whether the magnitude threshold is found in each layer or over all layers of the model that say "global".
+        Whether the magnitude threshold is found in each layer or over all layers of the model that
+        say "global".
     structure, n, m, block
-        "element" prunes single weights; "n:m" keeps the ``n`` largest of every ``m`` along the reduction axis; "block"
-        keeps or drops whole blocks of ``block`` (rows, columns) of the weight seen as (output channels, the rest).
+        "element" prunes single weights; "n:m" keeps the ``n`` largest of every ``m`` along the
+        reduction axis; "block" keeps or drops whole blocks of ``block`` (rows, columns) of the
+        weight seen as (output channels, the rest).
     bits
-        Upper bound of the code width in bits (1 to 8): at most ``2**bits`` distinct values with zero among them.
-        None shares losslessly: a codebook of the distinct values where they are few enough, raw values otherwise.
+        Upper bound of the code width in bits (1 to 8): at most ``2**bits`` distinct values with
+        zero among them. None shares losslessly: a codebook of the distinct values where they are
+        few enough, raw values otherwise.
     initialization
         k-means start (Han, Mao, Dally 2016, section 3.1).
     seed
@@ -60,8 +64,8 @@ class Recipe:
     settings
         Settings for every layer, keyed by the field names of :class:`LayerOptions`.
     operator_types
-        Settings by ONNX operator type (``Conv``, ``Gemm``, ``MatMul``, ``Gather``, ``LSTM``, ``GRU``), and ``bias``
-        for the small tensors beside them.
+        Settings by ONNX operator type (``Conv``, ``Gemm``, ``MatMul``, ``Gather``, ``LSTM``,
+        ``GRU``), and ``bias`` for the small tensors beside them.
     layers
         (name or regular expression, settings) in the order of the file; later ones win.
     """

@@ -1,4 +1,7 @@
-"""A coded layer as TVM's own operators over its dense weight: the dense storage form of what those schedule well."""
+"""A coded layer as TVM's own operators over its dense weight.
+
+The dense storage form of what those operators' schedules do well.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from dcc.passes.operators.coded_layers import CodedLayer
 
 
 def ordinary_layer(layer: CodedLayer, weight: relax.Expr, shape: list[int]) -> relax.Expr:
-    """Expression of the layer's result of ``shape``; ``weight`` is (K, N) of a matmul, OI[H]W of a convolution."""
+    """Express the layer's result, of ``shape``.
+
+    ``weight`` is (K, N) of a matmul, (O, I / groups, [KH,] KW) of a convolution.
+    """
     x, attributes = layer.data[0], layer.attributes
     if layer.kind == "matmul":
         columns = int(weight.ty.shape[0])
@@ -29,7 +35,10 @@ def ordinary_layer(layer: CodedLayer, weight: relax.Expr, shape: list[int]) -> r
 
 
 def _epilogue(layer: CodedLayer, result: relax.Expr, trailing: int) -> relax.Expr:
-    """Scale, bias and activation; the channel has ``trailing`` axes behind it (-1: it is the last, no batch)."""
+    """Append scale, bias and activation; the channel has ``trailing`` axes behind it.
+
+    -1: the channel is the last axis.
+    """
     axes = [-1, *[1] * max(trailing, 0)]
     for operator, value in ((relax.op.multiply, layer.scale), (relax.op.add, layer.bias)):
         if value is not None:

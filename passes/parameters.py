@@ -1,4 +1,4 @@
-"""Rewriting the weight parameters of a module's ``main``: the mechanics that several passes share."""
+"""Rewriting the weight parameters of ``main``: the mechanics that several passes share."""
 
 from __future__ import annotations
 

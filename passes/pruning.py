@@ -29,9 +29,10 @@ def _magnitudes(weight: Weight) -> Weight:
 
 
 def magnitude_mask(weight: Weight, density: float) -> Mask:
-    """Keep the ``density`` of largest magnitude: ``round(density * size)`` of them, but never a zero.
+    """Keep the ``density`` of largest magnitude.
 
-    Ties are broken by position, so the same weight gives the same mask.
+    Exactly ``round(density * size)`` weights are kept, except that no zero is. Ties are broken by
+    position, so the same weight gives the same mask.
     """
     keep = round(density * weight.size)
     if keep == 0:

@@ -3,9 +3,10 @@
     shared = dcc.lookup(w_codes, w_codebook)
     y = matmul(x, permute_dims(shared))    ->    y = dcc.codebook_matmul(x, w_codes, w_codebook)
 
-``matmul``, ``conv1d``, ``conv2d``, ``take`` and the recurrences are rewritten; a weight without a codebook becomes the
-``dcc.raw_*`` operator of its values and mask. The weight is brought into the operator's orientation (outputs first) by
-moving its codes now. Every layer that is not rewritten has a reason in the weight table.
+``matmul``, ``conv1d``, ``conv2d``, ``take`` and the recurrences are rewritten; over a weight
+without a codebook they become the ``dcc.raw_*`` operator of its values and mask. The weight is
+brought into the operator's orientation (outputs first) by moving its codes now. Every weight whose
+layer is not rewritten has a reason in the table.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from dcc.passes.operators.coded_layers import CodedLayer, Kind
+from dcc.passes.operators.coded_layers import CodedLayer, Family, Kind
 from dcc.passes.parameters import MAIN, parameter, with_main
 from dcc.passes.weight_table import Array, WeightTable
-from dcc.passes.weight_views import BoundValues, WeightView, find_weight
+from dcc.passes.weight_views import BoundValues, WeightView, find_weight, parameters_behind
+
+COMPUTED = "its weight is computed, not only moved, on the way to the layer"
+NOT_ITS_WEIGHT = "a constant as its data, not as its weight"
 
 Orient = Callable[[Array], Array]
 
@@ -41,14 +45,14 @@ class _Match:
 @tvm.transform.module_pass(opt_level=0, name="dcc.RewriteToCodebook")
 @dataclass(frozen=True)
 class RewriteToCodebook:
-    """Replace layers over lookups, masked and plain weights by ``dcc.codebook_*`` and ``dcc.raw_*``."""
+    """Replace layers over weights by ``dcc.codebook_*`` and ``dcc.raw_*``."""
 
     table: WeightTable
 
     def transform_module(
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
     ) -> tvm.IRModule:
-        """Rewrite ``main``; reoriented codes are added to the table, parameters without use dropped."""
+        """Rewrite ``main``: add reoriented codes to the table, drop parameters without use."""
         rewriter = _Rewriter(module, self.table)
         function = relax.analysis.remove_all_unused(rewriter.visit_expr(module[MAIN]))
         used = {variable.name for variable in relax.analysis.free_vars(function.body)}
@@ -69,7 +73,7 @@ def _unchanged(array: Array) -> Array:
 
 
 def _match(call: relax.Call) -> _Match | str | None:
-    """What layer ``call`` is; a reason where it is one that cannot be rewritten; None for other operators."""
+    """Tell what layer ``call`` is, or why it cannot be rewritten; None for other operators."""
     name = getattr(call.op, "name", "")
     if name == "relax.matmul":
         if call.args[1].ty.ndim != 2:
@@ -127,22 +131,24 @@ class _Rewriter(PyExprMutator):
             self._decline(call, match)
             return rewritten
         view = find_weight(match.weight, self.bound, self.weights)
-        if view is None:
-            self._decline(call, "its weight is computed, not only moved, on the way to the layer")
-            return rewritten
-        return self._layer(match, view)
+        if view is not None:
+            return self._layer(match, view)
+        self._decline(call, NOT_ITS_WEIGHT, match.data)
+        self._decline(call, COMPUTED, [match.weight])
+        return rewritten
 
-    def _decline(self, call: relax.Call, reason: str) -> None:
-        """Note the reason at the weights that the call reads directly."""
-        for argument in call.args:
-            if isinstance(argument, relax.Var):
-                view = find_weight(argument, self.bound, self.weights)
-                if view is not None:
-                    self.table.say(self.table.owner(view.parameters[0].name), f"{call.op.name}: {reason}")
+    def _decline(
+        self, call: relax.Call, reason: str, operands: list[relax.Expr] | None = None
+    ) -> None:
+        """Note the reason at the weights that the operands of ``call`` are computed from."""
+        for operand in list(call.args) if operands is None else operands:
+            names = parameters_behind(operand, self.bound, self.table.arrays)
+            for name in sorted({self.table.owner(name) for name in names or ()}):
+                self.table.say(name, f"{call.op.name}: {reason}")
 
     def _layer(self, match: _Match, view: WeightView) -> relax.Call:
         owner = self.table.owner(view.parameters[0].name)
-        family = "codebook" if view.coded else "raw"
+        family: Family = "codebook" if view.coded else "raw"
         shaped = view.parameters[:1] if view.coded else view.parameters
         weight = [self._moved(variable, view, match) for variable in shaped]
         if view.coded:
@@ -152,7 +158,7 @@ class _Rewriter(PyExprMutator):
         return CodedLayer(match.kind, family, data, weight, None, None, attributes).call()
 
     def _moved(self, variable: relax.Var, view: WeightView, match: _Match) -> relax.Var:
-        """The parameter with the elements of ``variable`` in the layer's orientation; one for all layers that share it."""
+        """Move the elements of ``variable`` as the layer reads them, once for each way to do so."""
         if not view.moves and match.orient is _unchanged:
             return variable
         key = (variable.name, match.weight, match.orient)

@@ -1,9 +1,10 @@
 """Choose the storage form of each coded layer, and say why.
 
-    dcc.codebook_matmul(x, codes, codebook, form="")    ->    dcc.codebook_matmul(x, codes, codebook, form="huffman")
+    dcc.codebook_matmul(x, codes, codebook, form="")
+        ->    dcc.codebook_matmul(x, codes, codebook, form="huffman")
 
-``auto`` takes the form that the cost model likes best for the objective. A form that the user names is taken wherever it is
-legal; a weight that it cannot hold is left dense, and the reason says so.
+``auto`` takes the form that the cost model likes best for the objective. A form that the user names
+is taken wherever it is legal; a weight that it cannot hold is left dense, and the reason says so.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 @tvm.transform.module_pass(opt_level=0, name="dcc.SelectStorage")
 @dataclass(frozen=True)
 class SelectStorage:
-    """Set the attribute ``form`` of every coded layer.
+    """Set the attribute ``form`` of every coded layer that has none.
 
-    ``storage`` is "auto" or a form; ``forms`` names the form of single layers and wins.
+    Raises
+    ------
+    CompileError
+        ``storage`` is neither "auto" nor a form, or the objective is unknown.
     """
 
     table: WeightTable
     target: Target
     storage: str = "auto"
-    objective: Objective = "latency"
+    objective: str = "latency"
 
     def __post_init__(self) -> None:
         if self.storage != "auto" and self.storage not in FORMS:
@@ -88,8 +92,8 @@ class _Selector(PyExprMutator):
         return best.form, _explain(best, estimates["dense"], options.objective)
 
 
-def _objective(estimate: Estimate, objective: Objective) -> tuple[float, float]:
-    """What is to be small; ties go to the smaller file."""
+def _objective(estimate: Estimate, objective: str) -> tuple[float, float]:
+    """Rate an estimate: less is better, and ties go to the smaller file."""
     main = {
         "latency": estimate.nanoseconds,
         "size": float(estimate.kept_bytes),
@@ -99,7 +103,7 @@ def _objective(estimate: Estimate, objective: Objective) -> tuple[float, float]:
     return main, float(estimate.kept_bytes + estimate.touched_bytes)
 
 
-def _explain(best: Estimate, dense: Estimate, objective: Objective) -> str:
+def _explain(best: Estimate, dense: Estimate, objective: str) -> str:
     if best.form == "dense":
         return f"no compressed form is better for {objective} than the weight decoded at load"
     ratios = {

@@ -55,7 +55,7 @@ class ShareWeights:
 
 def _share(table: WeightTable, name: str, options: LayerOptions) -> Shared | None:
     """Codes and codebook of a weight; None, with the reason noted, where it keeps its values."""
-    weight, mask = table.arrays[name], table.part(name, "mask")
+    weight, mask = table.arrays[name], table.mask(name)
     if options.skip or weight.size == 0:
         table.say(name, "not shared: the recipe skips it" if options.skip else "not shared: empty")
         return None
@@ -70,7 +70,7 @@ def _share(table: WeightTable, name: str, options: LayerOptions) -> Shared | Non
 
 
 def _clustered(table: WeightTable, name: str, options: LayerOptions) -> Shared | None:
-    weight, mask = table.arrays[name], table.part(name, "mask")
+    weight, mask = table.arrays[name], table.mask(name)
     if not np.isfinite(weight.astype(np.float64)).all():
         table.say(name, "not clustered: it has values that are not finite")
         return None

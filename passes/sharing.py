@@ -51,7 +51,7 @@ def share_distinct(weight: Array, mask: Mask | None) -> Shared | None:
 
 
 def regroup(codes: npt.NDArray[np.uint8], codebook: Array) -> tuple[Mask | None, Shared | None]:
-    """Mask and :func:`share_distinct` of the dense weight ``codebook[codes]``, without decoding it."""
+    """Find the mask and :func:`share_distinct` of ``codebook[codes]``, without decoding it."""
     nonzero = (codebook != 0)[codes]
     mask = None if nonzero.all() else nonzero
     counts = np.bincount(codes.ravel(), minlength=codebook.size)

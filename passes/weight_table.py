@@ -106,6 +106,11 @@ class WeightTable:
         name = self.parts.get(weight, {}).get(part)
         return None if name is None else self.arrays[name]
 
+    def mask(self, weight: str) -> npt.NDArray[np.bool_] | None:
+        """Return the mask of a weight; None where no position is skipped."""
+        mask = self.part(weight, "mask")
+        return None if mask is None else mask.astype(np.bool_, copy=False)
+
     def note_packed(
         self, layer: str, packed: PackedWeight, replace: PackedWeight | None = None
     ) -> None:

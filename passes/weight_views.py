@@ -1,19 +1,21 @@
-"""Following a weight back from the layer that reads it to its parameters, through operators that only move elements.
+"""Following a weight back from the layer that reads it to its parameters.
 
     matmul(x, permute_dims(reshape(lookup(codes, codebook))))
 
-The moves are replayed on the codes (or on the values and the mask) when the layer is rewritten, so that they cost nothing
-at run time and the codebook stays as it is.
+The way leads through operators that only move elements. The moves are replayed on the codes (or on
+the values and the mask) when the layer is rewritten, so that they cost nothing at run time and the
+codebook stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from tvm import relax
+from tvm.ir import GenericConst
 
 Array = npt.NDArray[np.generic]
 Move = Callable[[Array], Array]
@@ -60,7 +62,7 @@ class BoundValues:
         relax.analysis.post_order_visit(function, visit)
 
     def of(self, expression: relax.Expr) -> relax.Expr:
-        """The expression behind a variable; the variable itself where it is a parameter."""
+        """Return the expression behind a variable; the variable itself where it is a parameter."""
         while isinstance(expression, relax.Var) and expression in self.values:
             expression = self.values[expression]
         return expression
@@ -69,9 +71,21 @@ class BoundValues:
 def find_weight(
     expression: relax.Expr, bound: BoundValues, weights: frozenset[str]
 ) -> WeightView | None:
-    """The weight that ``expression`` is a view of; None where it is none, or is changed on the way.
+    """Find the weight that ``expression`` is a view of.
 
-    ``weights`` names the parameters that hold weights.
+    Parameters
+    ----------
+    expression
+        Operand of a layer.
+    bound
+        Of the function around it.
+    weights
+        Names of the parameters that hold weights.
+
+    Returns
+    -------
+    WeightView or None
+        None where it is no weight, or is changed on the way.
     """
     expression = bound.of(expression)
     if isinstance(expression, relax.Var):
@@ -90,13 +104,42 @@ def find_weight(
     if move is None:
         return None
     inner = find_weight(expression.args[0], bound, weights)
-    return None if inner is None else WeightView(inner.parameters, inner.coded, (*inner.moves, move))
+    if inner is None:
+        return None
+    return WeightView(inner.parameters, inner.coded, (*inner.moves, move))
+
+
+def parameters_behind(
+    expression: relax.Expr, bound: BoundValues, parameters: Container[str]
+) -> frozenset[str] | None:
+    """Names of all ``parameters`` that ``expression`` is computed from, in any way.
+
+    None where it is computed from something else, too: then it is data.
+    """
+    expression = bound.of(expression)
+    if isinstance(expression, GenericConst):
+        return frozenset()
+    if isinstance(expression, relax.Var):
+        return frozenset({expression.name}) if expression.name in parameters else None
+    if isinstance(expression, relax.TupleGetItem):
+        return parameters_behind(expression.tuple_value, bound, parameters)
+    if not isinstance(expression, relax.Call | relax.Tuple):
+        return None
+    parts = expression.args if isinstance(expression, relax.Call) else expression.fields
+    names: frozenset[str] = frozenset()
+    for part in parts:
+        if isinstance(part, relax.Var | relax.Call | relax.Tuple | relax.TupleGetItem):
+            behind = parameters_behind(part, bound, parameters)
+            if behind is None:
+                return None
+            names |= behind
+    return names
 
 
 def _piece(
     item: relax.TupleGetItem, bound: BoundValues, weights: frozenset[str]
 ) -> WeightView | None:
-    """A part of a split weight."""
+    """Find the weight that a part of a split is a view of."""
     split = bound.of(item.tuple_value)
     if getattr(getattr(split, "op", None), "name", "") != "relax.split":
         return None
@@ -137,7 +180,7 @@ def _static_shape(call: relax.Call) -> tuple[int, ...] | None:
 
 
 def _slice(call: relax.Call) -> Move | None:
-    """A strided slice whose bounds are all constant."""
+    """Replay a strided slice; None where a bound is not constant."""
     try:
         parts = [[int(item) for item in argument.fields] for argument in call.args[1:]]
     except (AttributeError, TypeError):
@@ -148,7 +191,7 @@ def _slice(call: relax.Call) -> Move | None:
     def move(array: Array) -> Array:
         spans: list[slice] = [slice(None)] * array.ndim
         for axis, first, last, step in zip(axes, begin, end, steps, strict=True):
-            # A slice that steps back to the first element ends before it, which numpy writes as None.
+            # A slice that steps back to the first element ends before it: None in numpy.
             stop = None if step < 0 and last < -array.shape[axis] else last
             spans[axis] = slice(first, stop, step)
         return array[tuple(spans)]

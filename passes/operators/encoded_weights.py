@@ -1,7 +1,7 @@
 """``relax.dcc.apply_mask`` and ``relax.dcc.lookup``: a compressed weight as the graph sees it.
 
 weight -> apply_mask(weight, mask)            pruning
-apply_mask(weight, mask) -> lookup(codes, codebook)     weight sharing; code 0 is the zero of a pruned weight
+apply_mask(weight, mask) -> lookup(codes, codebook)     sharing; code 0 is a pruned weight's zero
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dcc.passes.operators.registration import call_operator, register_operator
 
 
 def apply_mask(weight: relax.Expr, mask: relax.Expr) -> relax.Expr:
-    """Call of ``relax.dcc.apply_mask``: ``weight`` where ``mask`` (bool, same shape) is set, zero elsewhere.
+    """Call ``relax.dcc.apply_mask``: ``weight`` where ``mask`` (bool, its shape) is set, else zero.
 
     ``[1.5, -2.0, 0.5]`` masked by ``[True, False, True]`` is ``[1.5, 0.0, 0.5]``.
     """
@@ -24,9 +24,9 @@ def apply_mask(weight: relax.Expr, mask: relax.Expr) -> relax.Expr:
 
 
 def lookup(codes: relax.Expr, codebook: relax.Expr) -> relax.Expr:
-    """Call of ``relax.dcc.lookup``: ``codebook[codes]``, codes uint8 of any shape, codebook (entries).
+    """Call ``relax.dcc.lookup``: ``codebook[codes]``, codes uint8 of any shape, codebook (entries).
 
-    Codes ``[[2, 0], [1, 2]]`` of codebook ``[0.0, -0.5, 0.75]`` are ``[[0.75, 0.0], [-0.5, 0.75]]``.
+    Codes ``[[2, 0], [1, 2]]`` of codebook ``[0, -0.5, 0.75]`` are ``[[0.75, 0], [-0.5, 0.75]]``.
     """
     return call_operator("lookup", [codes, codebook])
 
