@@ -6,6 +6,7 @@ codebooks) stands here, under the names of the Relax parameters.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from dcc.codegen.packed import PackedWeight
 
+_log = logging.getLogger(__name__)
 Array = npt.NDArray[np.generic]
 Part = Literal["mask", "codes", "codebook"]
 
@@ -72,6 +74,7 @@ class WeightTable:
         reasons = self.reasons.setdefault(parameter, [])
         if reason not in reasons:
             reasons.append(reason)
+            _log.info("%s: %s", self.layer(parameter), reason)
 
     def owner(self, parameter: str) -> str:
         """Return the weight that ``parameter`` is, or is a part of."""

@@ -142,6 +142,11 @@ def test_each_storage_form(built, tmp_path, storage):
     assert forms["hidden.weight"].startswith(storage)
 
 
+def test_verbose_gives_the_reasons(tmp_path, capsys):
+    run_ok("compress", MODEL, "-o", tmp_path / "a.dcz", "--recipe", "deep-compression", "-v")
+    assert "hidden.weight: mask keeps" in capsys.readouterr().err
+
+
 def test_dump_writes_the_ir_after_each_pass(built, tmp_path):
     run_ok("compile", built / "digits.dcz", "-o", tmp_path / "a.so", "--dump", tmp_path / "ir")
     dumped = sorted((tmp_path / "ir").iterdir())

@@ -173,6 +173,22 @@ def test_wrong_reference(module, refused, tmp_path):
     assert "expected any of" in refused("bench", module, MODEL, "--against", "torch")
 
 
+def test_onnxruntime_is_not_installed(module, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for command in ("verify", "bench"):
+        assert "deep-compression-compiler[verify]" in refused(command, module, MODEL)
+
+
+def test_no_model_for_the_opponents(module, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "dcc bench OUT.so MODEL.onnx" in refused("bench", module)
+
+
+def test_no_compiler(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "no-such-compiler" in refused("compile", MODEL, "-o", tmp_path / "out.so")
+
+
 def test_usage_errors_are_one_line(refused):
     assert "--help" in refused("compile")
     assert "bogus" in refused("bogus")
