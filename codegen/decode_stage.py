@@ -7,14 +7,16 @@
             for lane ...:
                 entry = entries[bases[slice] + t, lane]
 
-into one that keeps a 32-bit window for each lane in registers or on the stack, and decodes where it read:
+into one that keeps a 32-bit window for each lane in registers or on the stack, and decodes where it
+read:
 
         word = table[window[lane] >> (32 - code_length)]     # symbol | length << 16
         window[lane] <<= word >> 16; left[lane] -= word >> 16
         if left[lane] <= 16: append the next halfword of the slice
 
-The decoded weight never exists in memory. Reads must follow the stream: steps in order, lanes in order within a step,
-fields in the order of ``symbols`` within a step. The passes and the tuner both call this function.
+The decoded weight never exists in memory. Reads must follow the stream: steps in order, lanes in
+order within a step, fields in the order of ``symbols`` within a step. The passes and the tuner both
+call this function.
 """
 
 from __future__ import annotations
@@ -53,9 +55,10 @@ class DecodeSpec:
 
 
 def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
-    """Replace the symbol parameters of ``function`` by ``starts``, ``stream`` and a table for each field.
+    """Replace the symbol parameters of ``function`` by ``starts``, ``stream`` and their tables.
 
-    The new parameters stand where the first symbol buffer stood: starts (slices), stream (halfwords), ``<symbol>_table``.
+    The new parameters stand where the first symbol buffer stood: starts (slices), stream
+    (halfwords), ``<symbol>_table``.
 
     Raises
     ------
@@ -66,12 +69,15 @@ def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
     names = [parameter.name for parameter in parameters]
     missing = [name for name in spec.symbols if name not in names]
     if missing:
-        raise CompileError(f"decode stage: the kernel has no symbol buffer {missing}, it has {names}")
+        raise CompileError(
+            f"decode stage: the kernel has no symbol buffer {missing}, it has {names}"
+        )
     slices = int(parameters[names.index("bases")].ty.shape[0]) - 1
     starts = tir.decl_buffer((slices,), "int32", "starts")
     stream = tir.decl_buffer((spec.halfwords,), "uint16", "stream")
     tables = {
-        name: tir.decl_buffer((1 << spec.code_length,), "uint32", f"{name}_table") for name in spec.symbols
+        name: tir.decl_buffer((1 << spec.code_length,), "uint32", f"{name}_table")
+        for name in spec.symbols
     }
     sources = [(parameters[names.index(name)], tables[name]) for name in spec.symbols]
     body = _DecodeRewriter(sources, starts, stream, spec.code_length).rewrite(function.body)
@@ -82,7 +88,7 @@ def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
 
 
 class _DecodeRewriter:
-    """State of one rewrite: which buffers hold symbols, and the window of the current stream region."""
+    """State of one rewrite: the buffers that hold symbols, and what replaces them."""
 
     def __init__(
         self,
@@ -112,7 +118,7 @@ class _DecodeRewriter:
         return body
 
     def _table_of(self, load: TensorLoad) -> tir.Buffer | None:
-        """The decode table of the symbols that ``load`` reads; None where it reads something else."""
+        """Find the decode table of what ``load`` reads; None where it is no symbol."""
         return next((table for source, table in self.sources if load.source.same_as(source)), None)
 
     def _symbol_loads(self, node: object) -> list[TensorLoad]:
@@ -150,7 +156,13 @@ class _DecodeRewriter:
         body = tvm_ffi.structural_map(region.body, ((tir.Bind, tir.BufferStore), decode))
         opening = self._opening(region.value, window, left, position)
         return tir.SeqStmt(
-            [tir.AllocBuffer(window), tir.AllocBuffer(left), tir.AllocBuffer(position), opening, body]
+            [
+                tir.AllocBuffer(window),
+                tir.AllocBuffer(left),
+                tir.AllocBuffer(position),
+                opening,
+                body,
+            ]
         )
 
     def _opening(
@@ -201,9 +213,7 @@ class _DecodeRewriter:
             tir.BufferStore(left, rest + tir.Select(short, REFILL_BITS, 0), [lane]),
             tir.BufferStore(position, position[0] + tir.Cast("int32", short), [0]),
         ]
-        return statements, tir.Cast(
-            load.source.ty.dtype, word & tir.const(0xFFFF, "uint32")
-        )
+        return statements, tir.Cast(load.source.ty.dtype, word & tir.const(0xFFFF, "uint32"))
 
 
 def _with_value(statement: tir.Stmt, value: object) -> tir.Stmt:

@@ -1,11 +1,13 @@
-"""Convolutions and large batches: one weight at a time, vectorised along the output pixels (or samples).
+"""Convolutions and large batches: one weight at a time, vectorised along pixels (or samples).
 
     parallel over slices of L output channels:
-        decode a tile of entries of each lane: value and displacement        (once for a block of images)
+        decode a tile of entries of each lane: value and displacement (once a block of images)
         for each lane, for each tile of pixels:
-            keep the tile's sums in registers; for each entry: sums += value * input[displacement + pixel]
+            keep the tile's sums in registers; for each entry: sums += value * input[displacement +
+            pixel]
 
-Weights are decoded into a tile of ``TILE_ENTRIES`` entries that stays in the first cache level, never to memory.
+Weights are decoded into a tile of ``TILE_ENTRIES`` entries that stays in the first cache level,
+never to memory.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 
 @dataclass
 class PixelKernel:
-    """Emits the loops over slices; ``source`` holds the phase planes, flat, in the accumulator's type.
+    """Emits the loops over slices.
+
+    ``source`` holds the phase planes, flat, in the accumulator's type.
 
     ``store(image, channel, out_row, out_column, total)`` finishes and writes one output.
     """

@@ -1,12 +1,16 @@
-"""Small batches: rows in lockstep across the lanes, one sum for each row and sample (GEMV and its kin).
+"""Small batches (GEMV and its kin): rows in lockstep across the lanes.
+
+Each row and sample has a sum of its own:
 
     parallel over slices of L rows:
-        for each step: for each lane: column, value; for each sample m: sum[m, lane] += value * x[m, column]
+        for each step, for each lane: column, value
+            for each sample m: sum[m, lane] += value * x[m, column]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
@@ -63,7 +67,7 @@ def emit_rows(
                 place: Expr = step
             else:
                 T.buffer_store(column, column[lane] + gap + 1, [lane])
-                # Lanes padded to the longest of the slice run past the last column, with the value zero.
+                # Lanes padded to the longest of the slice run past the last column, with zeros.
                 place = bind("place", tir.min(column[lane], packed.columns - 1))
             with T.serial(0, samples) as sample:
                 term = value * tir.Cast(reader.accumulator, load(sample, place))
@@ -74,20 +78,14 @@ def emit_rows(
                 store(sample, row, sums[sample, lane])
 
 
-class guard:  # noqa: N801 - reads as a statement of the kernel
+@contextmanager
+def guard(row: Expr, packed: PackedWeight) -> Iterator[None]:
     """``if row < rows`` around the stores of a slice, where the last slice is not full."""
-
-    def __init__(self, row: Expr, packed: PackedWeight) -> None:
-        partial = packed.rows % packed.lanes != 0
-        self.frames = [T.If(row < packed.rows), T.Then()] if partial else []
-
-    def __enter__(self) -> None:
-        for frame in self.frames:
-            frame.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        for frame in reversed(self.frames):
-            frame.__exit__(*error)
+    if packed.rows % packed.lanes == 0:
+        yield
+        return
+    with T.If(row < packed.rows), T.Then():
+        yield
 
 
 def matmul_rows(
@@ -95,25 +93,25 @@ def matmul_rows(
 ) -> tir.PrimFunc:
     """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])`` for a few samples.
 
-    Parameters of the kernel: x (samples, columns), the packed arrays, scale and bias, y (samples, rows).
+    Parameters of the kernel: x (samples, columns), the packed arrays, scale and bias, y (samples,
+    rows).
     """
     reader = WeightReader(packed, accumulator)
-    with IRBuilder() as builder:
-        with T.prim_func():
-            T.func_name("matmul_rows")
-            x = argument("x", (samples, packed.columns), dtype)
-            reader.declare()
-            epilogue.declare()
-            y = argument("y", (samples, packed.rows), dtype)
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("matmul_rows")
+        x = argument("x", (samples, packed.columns), dtype)
+        reader.declare()
+        epilogue.declare()
+        y = argument("y", (samples, packed.rows), dtype)
 
-            def store(sample: Expr, row: Expr, total: Expr) -> None:
-                T.buffer_store(y, epilogue.apply(total, row, dtype), [sample, row])
+        def store(sample: Expr, row: Expr, total: Expr) -> None:
+            T.buffer_store(y, epilogue.apply(total, row, dtype), [sample, row])
 
-            emit_rows(
-                reader,
-                samples,
-                lambda sample, column: x[sample, column],
-                store,
-                parallel=worth_parallel(packed.steps * packed.lanes * samples),
-            )
+        emit_rows(
+            reader,
+            samples,
+            lambda sample, column: x[sample, column],
+            store,
+            parallel=worth_parallel(packed.steps * packed.lanes * samples),
+        )
     return builder.get()

@@ -1,8 +1,8 @@
 """How a kernel reads a packed weight: entry by entry, in the order of its streams.
 
-Every storage form looks the same from inside a kernel: slice ``s`` has some steps, and at each step every lane yields a
-column and a value. Kernels are written once against this reader; the entropy-coded form is the same kernel after
-``codegen.decode_stage.fold_decode``.
+Every storage form looks the same from inside a kernel: slice ``s`` has some steps, and at each step
+every lane yields a column and a value. Kernels are written once against this reader; the
+entropy-coded form is the same kernel after ``codegen.decode_stage.fold_decode``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class WeightReader:
         return T.attr(0, STREAM_ATTRIBUTE, slice_index)
 
     def steps(self, slice_index: Expr) -> Expr:
-        """Number of steps of a slice."""
+        """Count the steps of a slice."""
         if self.every_column:
             return tir.const(self.packed.columns, "int32")
         bases = self.buffers["bases"]
@@ -92,7 +92,9 @@ class WeightReader:
                 gap = self._symbol("gaps", slice_index, step, lane)
             if "codes" in self.buffers:
                 code = self._code(slice_index, step, lane)
-        return gap, bind("value", tir.Cast(self.accumulator, self._value(code, slice_index, step, lane)))
+        return gap, bind(
+            "value", tir.Cast(self.accumulator, self._value(code, slice_index, step, lane))
+        )
 
     def _place(self, slice_index: Expr, step: Expr) -> Expr:
         if "bases" in self.buffers:
