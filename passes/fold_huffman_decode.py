@@ -21,7 +21,7 @@ from dcc.codegen.decode_stage import DecodeSpec, fold_decode
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.packed_streams import entropy_code
 from dcc.passes.legalize_coded_layers import HUFFMAN, LAYER
-from dcc.passes.parameters import MAIN, result_types
+from dcc.passes.parameters import MAIN, constant, result_types
 from dcc.passes.weight_table import WeightTable
 
 CALL_TIR = "relax.call_tir"
@@ -93,5 +93,5 @@ class _Folder(PyExprMutator):
             if parameter.name in given:
                 arguments.append(given[parameter.name])
             elif parameter.name in coded.arrays:
-                arguments.append(relax.const(coded.arrays[parameter.name]))
+                arguments.append(constant(coded.arrays[parameter.name]))
         return relax.call_tir(folded, arguments, result_types(rewritten))
