@@ -47,7 +47,7 @@ class FoldHuffmanDecode:
             return module
         folder = _Folder(module, self.table, marked)
         main = folder.visit_expr(module[MAIN])
-        result = folder.builder_.get()
+        result = tvm.IRModule(dict(folder.builder_.get().functions_items()), module.attrs)
         result.update_func(result.get_global_var(MAIN), main)
         for variable in marked:
             del result[variable]

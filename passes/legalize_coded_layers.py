@@ -62,10 +62,8 @@ class LegalizeCodedLayers:
         """Rewrite ``main``; the weight parameters become constants of the calls and disappear."""
         rewriter = _Legalizer(module, self.table, self.target)
         function = rewriter.visit_expr(module[MAIN])
-        result = rewriter.builder_.get()
         inputs = [v for v in function.params if v.name not in self.table.arrays]
-        result.update_func(result.get_global_var(MAIN), function)
-        return with_main(result, inputs, function)
+        return with_main(rewriter.builder_.get(), inputs, function)
 
 
 @mutator
@@ -152,7 +150,8 @@ class _Legalizer(PyExprMutator):
         return self.builder_.normalize(ordinary_layer(layer, operand, shape_of(call)))
 
     def _attributed(self, kernel: tir.PrimFunc, name: str, packed: PackedWeight) -> tir.PrimFunc:
-        kernel = in_root_block(kernel).with_attr(SCHEDULED, 1).with_attr(LAYER, name)
+        kernel = in_root_block(kernel).without_attr("global_symbol")
+        kernel = kernel.with_attr(SCHEDULED, 1).with_attr(LAYER, name)
         number = self.numbers.setdefault(id(packed), len(self.numbers))
         kernel = kernel.with_attr(PATTERN, OPAQUE).with_attr(WEIGHT, number)
         return kernel.with_attr(HUFFMAN, 1) if packed.form == "huffman" else kernel

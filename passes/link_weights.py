@@ -56,7 +56,7 @@ class LinkWeights:
             for variable, function in module.functions_items()
             if isinstance(function, relax.Function)
         }
-        result = linker.builder_.get()
+        result = tvm.IRModule(dict(linker.builder_.get().functions_items()), module.attrs)
         for variable, function in rewritten.items():
             result.update_func(result.get_global_var(variable.name_hint), function)
         if linker.decoders:

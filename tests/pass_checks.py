@@ -8,6 +8,7 @@ from tvm import relax
 from tvm.ir import GenericConst
 from tvm.relax.ir.instrument import WellFormedInstrument
 
+from dcc.passes.bind_plain_weights import BindPlainWeights
 from dcc.passes.fold_huffman_decode import FoldHuffmanDecode
 from dcc.passes.legalize_coded_layers import LegalizeCodedLayers
 from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
@@ -82,12 +83,13 @@ def evaluate(module: tvm.IRModule, table: WeightTable, inputs: dict) -> list[np.
     target = get_target("host")
     if coded_layers(module):
         scratch = WeightTable(table.arrays, table.onnx_names)
-        for pass_ in (LegalizeCodedLayers(scratch, target), FoldHuffmanDecode(scratch)):
-            module = apply(pass_, module)
+        module = apply(BindPlainWeights(scratch), module)
+        module = apply(LegalizeCodedLayers(scratch, target), module)
+        module = apply(FoldHuffmanDecode(scratch), module)
     machine = relax.VirtualMachine(tvm.compile(OutlineBranches()(module), "llvm"), tvm.cpu())
     values = {**table.arrays, **inputs}
     parameters = [values[variable.name] for variable in module["main"].params]
-    result = machine["main"](*[tvm.runtime.tensor(np.ascontiguousarray(p)) for p in parameters])
+    result = machine["main"](*[tvm.runtime.tensor(np.array(p, order="C")) for p in parameters])
     return [result.numpy()] if hasattr(result, "numpy") else [item.numpy() for item in result]
 
 
