@@ -20,9 +20,11 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from dcc.codegen.decode_stage import DecodeSpec, fold_decode
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.packed_streams import entropy_code
+from dcc.codegen.vector_units import vector_unit
 from dcc.passes.legalize_coded_layers import HUFFMAN, LAYER
 from dcc.passes.parameters import MAIN, result_types
 from dcc.passes.weight_table import WeightTable
+from dcc.targets.target import Target
 
 CALL_TIR = "relax.call_tir"
 
@@ -33,6 +35,7 @@ class FoldHuffmanDecode:
     """Fold the decode stage into every PrimFunc marked ``dcc.huffman``."""
 
     table: WeightTable
+    target: Target | None = None
 
     def transform_module(
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
@@ -45,7 +48,7 @@ class FoldHuffmanDecode:
         ]
         if not marked:
             return module
-        folder = _Folder(module, self.table, marked)
+        folder = _Folder(module, self.table, marked, self.target)
         main = folder.visit_expr(module[MAIN])
         result = folder.builder_.get()
         result.update_func(result.get_global_var(MAIN), main)
@@ -59,10 +62,15 @@ class _Folder(PyExprMutator):
     """Adds the folded kernels under new names (their types are new), and redirects calls."""
 
     def __init__(
-        self, module: tvm.IRModule, table: WeightTable, marked: list[tvm.ir.GlobalVar]
+        self,
+        module: tvm.IRModule,
+        table: WeightTable,
+        marked: list[tvm.ir.GlobalVar],
+        target: Target | None,
     ) -> None:
         super().__init__(module)
         self.module = module
+        self.features = target.features if target is not None else frozenset()
         self.kernels = {v.name_hint: self._fold(v, table) for v in marked}
 
     def _fold(
@@ -71,7 +79,9 @@ class _Folder(PyExprMutator):
         function = self.module[variable]
         packed = table.packed[variable.name_hint]
         coded = entropy_code(packed)
-        spec = DecodeSpec(packed.symbols, packed.code_length, int(coded.arrays["stream"].size))
+        halfwords = int(coded.arrays["stream"].size)
+        unit = vector_unit(self.features, packed.lanes)
+        spec = DecodeSpec(packed.symbols, packed.code_length, halfwords, unit)
         kernel = fold_decode(function, spec).without_attr(HUFFMAN)
         folded = self.builder_.add_func(kernel, f"{variable.name_hint}_folded")
         table.packed[folded.name_hint] = coded

@@ -13,6 +13,7 @@ from tvm.s_tir import SBlock, SBlockRealize
 
 from dcc.codegen.packed import PackedWeight, pack
 from dcc.codegen.packed_streams import pack_huffman
+from dcc.codegen.vector_units import vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.errors import CompileError
 from dcc.schedules.cpu.conv import conv
@@ -104,12 +105,19 @@ def build_kernel(shape: LayerShape, packed: PackedWeight, target: Target) -> tir
     Its parameters are the data, the packed arrays in their order, scale and bias where the layer has them, the results.
     """
     accumulator = accumulator_type(shape, packed)
+    unit = vector_unit(target.features, packed.lanes)
     epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
     if shape.kind == "take":
         return take(packed, shape.samples, shape.index_dtype, shape.dtype)
     if shape.kind == "matmul":
         return matmul(
-            packed, shape.samples, shape.dtype, epilogue, accumulator, vector=target.vector_floats
+            packed,
+            shape.samples,
+            shape.dtype,
+            epilogue,
+            accumulator,
+            vector=target.vector_floats,
+            unit=unit,
         )
     if shape.geometry is not None:
         return conv(
@@ -124,5 +132,7 @@ def build_kernel(shape: LayerShape, packed: PackedWeight, target: Target) -> tir
     if shape.recurrence is None:
         raise CompileError(f"no kernel for a layer of kind '{shape.kind}'")
     if shape.kind == "lstm":
-        return lstm(packed, shape.recurrence, input_forget=shape.flags["input_forget"])
-    return gru(packed, shape.recurrence, linear_before_reset=shape.flags["linear_before_reset"])
+        flag = shape.flags["input_forget"]
+        return lstm(packed, shape.recurrence, input_forget=flag, vectors=unit)
+    flag = shape.flags["linear_before_reset"]
+    return gru(packed, shape.recurrence, linear_before_reset=flag, vectors=unit)
