@@ -7,17 +7,20 @@
             for lane ...:
                 entry = entries[bases[slice] + t, lane]
 
-into one that keeps a 32-bit window for each lane in registers or on the stack, and decodes where it read:
+into one that keeps a 32-bit window for each lane in registers or on the stack, and decodes where it
+read:
 
         word = table[window[lane] >> (32 - code_length)]     # symbol | length << 16
         window[lane] <<= word >> 16; left[lane] -= word >> 16
         if left[lane] <= 16: append the next halfword of the slice
 
-Kernels that read all lanes at once (``entries[bases[slice] + t, 0:16]``) decode them at once. Regions may be nested, for
-several slices in flight: a read belongs to the region whose slice its index names.
+Kernels that read all lanes at once (``entries[bases[slice] + t, 0:16]``) decode them at once.
+Regions may be nested, for several slices in flight: a read belongs to the region whose slice its
+index names.
 
-The decoded weight never exists in memory. Reads must follow the stream: steps in order, lanes in order within a step,
-fields in the order of ``symbols`` within a step. The passes and the tuner both call this function.
+The decoded weight never exists in memory. Reads must follow the stream: steps in order, within a
+step the fields in the order of ``symbols``, within a field the lanes in order. The passes and the
+tuner both call this function.
 """
 
 from __future__ import annotations
@@ -60,9 +63,10 @@ class DecodeSpec:
 
 
 def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
-    """Replace the symbol parameters of ``function`` by ``starts``, ``stream`` and a table for each field.
+    """Replace the symbol parameters of ``function`` by ``starts``, ``stream`` and their tables.
 
-    The new parameters stand where the first symbol buffer stood: starts (slices), stream (halfwords), ``<symbol>_table``.
+    The new parameters stand where the first symbol buffer stood: starts (slices), stream
+    (halfwords), ``<symbol>_table``.
 
     Raises
     ------
@@ -73,12 +77,15 @@ def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
     names = [parameter.name for parameter in parameters]
     missing = [name for name in spec.symbols if name not in names]
     if missing:
-        raise CompileError(f"decode stage: the kernel has no symbol buffer {missing}, it has {names}")
+        raise CompileError(
+            f"decode stage: the kernel has no symbol buffer {missing}, it has {names}"
+        )
     slices = int(parameters[names.index("bases")].ty.shape[0]) - 1
     starts = tir.decl_buffer((slices,), "int32", "starts")
     stream = tir.decl_buffer((spec.halfwords,), "uint16", "stream")
     tables = {
-        name: tir.decl_buffer((1 << spec.code_length,), "uint32", f"{name}_table") for name in spec.symbols
+        name: tir.decl_buffer((1 << spec.code_length,), "uint32", f"{name}_table")
+        for name in spec.symbols
     }
     sources = [(parameters[names.index(name)], tables[name]) for name in spec.symbols]
     body = _DecodeRewriter(sources, starts, stream, spec).rewrite(function.body)
@@ -89,7 +96,7 @@ def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
 
 
 class _DecodeRewriter:
-    """State of one rewrite: which buffers hold symbols, and the window of the current stream region."""
+    """State of one rewrite: the buffers that hold symbols, and what replaces them."""
 
     def __init__(
         self,
@@ -120,7 +127,7 @@ class _DecodeRewriter:
         return body
 
     def _table_of(self, load: TensorLoad) -> tir.Buffer | None:
-        """The decode table of the symbols that ``load`` reads; None where it reads something else."""
+        """Find the decode table of what ``load`` reads; None where it is no symbol."""
         return next((table for source, table in self.sources if load.source.same_as(source)), None)
 
     def _symbol_loads(self, node: object) -> list[TensorLoad]:
@@ -137,9 +144,11 @@ class _DecodeRewriter:
         if region.attr_key != STREAM_ATTRIBUTE:
             return region
         self.regions += 1
-        window = tir.decl_buffer((self.lanes,), "uint32", "window", scope="local")
-        left = tir.decl_buffer((self.lanes,), "int32", "left", scope="local")
-        position = tir.decl_buffer((1,), "int32", "position", scope="local")
+        # TVM 0.27 takes buffers of the scope "local" from the heap, small "global" ones from the
+        # stack, where LLVM keeps them in registers.
+        window = tir.decl_buffer((self.lanes,), "uint32", "window")
+        left = tir.decl_buffer((self.lanes,), "int32", "left")
+        position = tir.decl_buffer((1,), "int32", "position")
 
         def decode(statement: tir.Stmt) -> tir.Stmt:
             loads = [x for x in self._symbol_loads(statement.value) if _names(x, region.value)]
@@ -159,7 +168,13 @@ class _DecodeRewriter:
         body = tvm_ffi.structural_map(region.body, ((tir.Bind, tir.BufferStore), decode))
         opening = self._opening(region.value, window, left, position)
         return tir.SeqStmt(
-            [tir.AllocBuffer(window), tir.AllocBuffer(left), tir.AllocBuffer(position), opening, body]
+            [
+                tir.AllocBuffer(window),
+                tir.AllocBuffer(left),
+                tir.AllocBuffer(position),
+                opening,
+                body,
+            ]
         )
 
     def _opening(
@@ -210,9 +225,7 @@ class _DecodeRewriter:
             tir.BufferStore(left, rest + tir.Select(short, REFILL_BITS, 0), [lane]),
             tir.BufferStore(position, position[0] + tir.Cast("int32", short), [0]),
         ]
-        return statements, tir.Cast(
-            load.source.ty.dtype, word & tir.const(0xFFFF, "uint32")
-        )
+        return statements, tir.Cast(load.source.ty.dtype, word & tir.const(0xFFFF, "uint32"))
 
     def _vector_stage(
         self, load: TensorLoad, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
@@ -226,7 +239,7 @@ class _DecodeRewriter:
         table = self._table_of(load)
         assert table is not None
         every = lanes_of(lanes)
-        word = tir.decl_buffer((lanes,), "uint32", "word", scope="local")
+        word = tir.decl_buffer((lanes,), "uint32", "word")
         index = window[every] >> spread(WINDOW_BITS - self.code_length, "uint32", lanes)
         length = word[every] >> spread(16, "uint32", lanes)
         short = left[every] <= spread(REFILL_BITS, "int32", lanes)
@@ -234,7 +247,7 @@ class _DecodeRewriter:
         room = tir.max(spread(REFILL_BITS, "int32", lanes) - left[every], spread(0, "int32", lanes))
         refill = unit.expand(ahead, short) << tir.Cast(f"uint32x{lanes}", room)
         more = tir.Select(short, spread(REFILL_BITS, "int32", lanes), spread(0, "int32", lanes))
-        count = tir.decl_buffer((1,), "int32", "count", scope="local")
+        count = tir.decl_buffer((1,), "int32", "count")
         statements = [
             tir.AllocBuffer(word),
             tir.AllocBuffer(count),
@@ -253,11 +266,11 @@ class _DecodeRewriter:
     def _lane_by_lane(
         self, load: TensorLoad, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
     ) -> tuple[list[tir.Stmt], tir.Expr]:
-        """Decode the lanes one after the other, for units that cannot expand; the symbols pass through the stack."""
+        """Decode lane by lane, for units that cannot expand; symbols pass through the stack."""
         lane = tir.Var("lane", "int32")
         kind = load.source.ty.dtype
-        symbols = tir.decl_buffer((self.lanes,), kind, "symbols", scope="local")
-        one = TensorLoad(load.source, [load.indices[0], lane])
+        symbols = tir.decl_buffer((self.lanes,), kind, "symbols")
+        one = load.source[load.indices[0], lane]
         steps, symbol = self._stage(one, window, left, position)
         body = tir.SeqStmt([*steps, tir.BufferStore(symbols, symbol, [lane])])
         loop = tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, body)

@@ -1,12 +1,13 @@
 """Rows of a sparse weight as relative indices, in slices whose rows run in lockstep.
 
-A row's non-zeros become entries (gap, position in the row's data): the gap is the distance to the entry before, minus
-one. A gap of ``2**gap_bits`` or more is bridged by filler entries that carry the value zero and advance by ``2**gap_bits``
-columns each (Han, Mao, Dally 2016, section 2; Han et al. 2016, EIE, section III-B, with the gap's full range).
+A row's non-zeros become entries (gap, position in the row's data): the gap is the distance to the
+entry before, minus one. A gap of ``2**gap_bits`` or more is bridged by filler entries that carry
+the value zero and advance by ``2**gap_bits`` columns each (Han, Mao, Dally 2016, section 2; Han et
+al. 2016, EIE, section III-B, with the gap's full range).
 
-``lanes`` rows form a slice. Entry ``t`` of each lane of a slice stands side by side, and shorter lanes are padded to the
-longest with entries of gap 0 and value zero. Rows of similar length share a slice where that saves more padding than the
-order of the rows costs.
+``lanes`` rows form a slice. Entry ``t`` of each lane of a slice stands side by side, and shorter
+lanes are padded to the longest with entries of gap 0 and value zero. Rows of similar length share a
+slice where that saves more padding than the order of the rows costs.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ class SlicedEntries:
     gaps
         Shape (steps of all slices, lanes), int32.
     source
-        Flat index of each entry's weight in the matrix; -1 for fillers and padding. Same shape, int64.
+        Flat index of each entry's weight in the matrix; -1 for fillers and padding. Same shape,
+        int64.
     bases
         First step of each slice, and the number of steps at the end; shape (slices + 1), int32.
     order
-        Row of each lane of each slice, shape (slices * lanes), the number of rows for lanes without one; None: in order.
+        Row of each lane of each slice, shape (slices * lanes), the number of rows for lanes without
+        one; None: in order.
     """
 
     gaps: npt.NDArray[np.int32]
@@ -85,7 +88,7 @@ def slice_rows(
 def _steps(
     counts: npt.NDArray[np.integer], lanes: int, order: npt.NDArray[np.integer] | None
 ) -> npt.NDArray[np.integer]:
-    """Steps of each slice: its longest lane."""
+    """Count the steps of each slice: its longest lane."""
     slices = -(-counts.size // lanes)
     padded = np.zeros(slices * lanes + 1, dtype=np.int64)
     padded[: counts.size] = counts
@@ -97,14 +100,14 @@ def _steps(
 def _row_order(
     counts: npt.NDArray[np.integer], lanes: int
 ) -> npt.NDArray[np.unsignedinteger] | None:
-    """Rows by falling length; None where the padding that this saves is worth less than the order."""
+    """Rows by falling length; None where the order costs more than the padding that it saves."""
     rows, slices = counts.size, -(-counts.size // lanes)
-    dtype = np.uint16 if rows < 1 << 16 else np.uint32
-    order = np.full(slices * lanes, rows, dtype=dtype)
+    order = np.full(slices * lanes, rows, dtype=np.uint32)
     order[:rows] = np.argsort(-counts, kind="stable")
-    plain, sorted_steps = (int(_steps(counts, lanes, o).sum()) for o in (None, order))
+    narrow = order.astype(np.uint16) if rows < 1 << 16 else order
+    saved = int(_steps(counts, lanes, None).sum() - _steps(counts, lanes, order).sum())
     # An entry has at least about a byte.
-    return order if (plain - sorted_steps) * lanes > order.nbytes else None
+    return narrow if saved * lanes > narrow.nbytes else None
 
 
 def full_slices(rows: int, columns: int, lanes: int) -> SlicedEntries:
@@ -118,7 +121,10 @@ def full_slices(rows: int, columns: int, lanes: int) -> SlicedEntries:
 
 
 def unslice(entries: SlicedEntries, rows: int, columns: int) -> npt.NDArray[np.bool_]:
-    """Inverse of :func:`slice_rows`: the mask that the gaps say; ``source`` only tells fillers from weights."""
+    """Inverse of :func:`slice_rows`: the mask of shape (rows, columns) that the gaps say.
+
+    ``source`` only tells fillers from weights.
+    """
     lanes = entries.gaps.shape[1]
     mask = np.zeros((rows + 1, columns), dtype=np.bool_)
     order = np.arange(entries.slices * lanes) if entries.order is None else entries.order

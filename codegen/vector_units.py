@@ -1,7 +1,8 @@
-"""Vector instructions that TVM has no operator for, as LLVM intrinsics: gathers, permutes, expansion.
+"""Vector instructions that TVM has no operator for, as LLVM intrinsics.
 
-A unit is chosen by the features of the instruction set and the number of lanes. Where there is none, kernels loop over the
-lanes and LLVM vectorises what it can. TVM makes scalar loads of a vector of indices, hence the gathers (measured: 6x).
+A unit is chosen by the features of the instruction set and the number of lanes. Where there is
+none, kernels loop over the lanes and LLVM vectorises what it can. TVM makes scalar loads of a
+vector of indices, hence the gathers.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ WORD = 4
 
 
 def spread(value: int | float, like: str, lanes: int) -> Expr:
-    """A constant of scalar type ``like`` in every lane."""
+    """Put a constant of scalar type ``like`` in every lane."""
     return tir.Broadcast(tir.const(value, like), lanes)
 
 
 def lanes_of(lanes: int) -> Expr:
-    """The index of all lanes: 0, 1, ..., ``lanes - 1``."""
+    """Index all lanes: 0, 1, ..., ``lanes - 1``."""
     return tir.Ramp(0, 1, lanes)
 
 
@@ -50,18 +51,18 @@ class VectorUnit(ABC):
 
     @abstractmethod
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
-        """Elements of a 32-bit ``buffer`` at ``index`` (int32 vector) counted from its element ``start``."""
+        """Load elements of a 32-bit ``buffer``, ``index`` (int32 vector) behind ``start``."""
 
     @abstractmethod
     def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
-        """Values of a local float32 ``table`` at the low bits of ``index`` (int32 vector), without a load."""
+        """Look a local float32 ``table`` up at the low bits of ``index``, without a load."""
 
     def expand(self, source: Expr, mask: Expr) -> Expr:
-        """The first elements of ``source`` (uint32) in the lanes that ``mask`` sets, in order; 0 in the others."""
+        """Spread the first elements of ``source`` (uint32) over the lanes that ``mask`` sets."""
         raise NotImplementedError
 
     def count(self, mask: Expr) -> Expr:
-        """How many lanes ``mask`` sets; LLVM makes it a population count."""
+        """Count the lanes that ``mask`` sets; LLVM makes it a population count."""
         wide = tir.Cast(f"int32x{self.lanes}", mask)
         return T.call_llvm_pure_intrin("int32", "llvm.vector.reduce.add", wide)
 
@@ -158,7 +159,7 @@ class Avx2(VectorUnit):
 
 
 def vector_unit(features: frozenset[str], lanes: int) -> VectorUnit | None:
-    """The unit that runs ``lanes`` rows in lockstep; None where the instruction set has none."""
+    """Choose the unit that runs ``lanes`` rows in lockstep; None where there is none."""
     if "avx512f" in features and lanes == 16:
         return Avx512()
     if "avx2" in features and lanes == 8:

@@ -1,6 +1,7 @@
-"""A compressed weight seen as a matrix: one row for each output, one column for each input that it sums over.
+"""A compressed weight seen as a matrix: a row for each output, a column for each of its inputs.
 
-Kernels pack this view; the axes of the ONNX tensor (transposed, reshaped, sliced) are resolved before.
+Kernels pack this view; the axes of the ONNX tensor (transposed, reshaped, sliced) are resolved
+before.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ class WeightMatrix:
     Attributes
     ----------
     values
-        Dense values where there is no codebook, exact zeros where the mask is False; None otherwise.
+        Dense values where there is no codebook, exact zeros where the mask is False; None
+        otherwise.
     mask
         True where a weight is kept; None where nothing is skipped.
     codes, codebook
-        Index of each weight's value and the values; code 0 is the exact zero wherever the mask is False.
+        Index of each weight's value and the values; code 0 is the exact zero wherever the mask is
+        False.
     """
 
     values: npt.NDArray[np.floating] | None = None
@@ -38,7 +41,9 @@ class WeightMatrix:
 
     def __post_init__(self) -> None:
         if (self.values is None) == (self.codes is None):
-            raise EncodingError("a weight matrix has either values or codes, and exactly one of them")
+            raise EncodingError(
+                "a weight matrix has either values or codes, and exactly one of them"
+            )
         if (self.codes is None) != (self.codebook is None):
             raise EncodingError("codes and codebook of a weight matrix belong together")
         if self.grid.ndim != 2:
@@ -50,7 +55,7 @@ class WeightMatrix:
     def from_codes(
         cls, codes: npt.NDArray[np.uint8], codebook: npt.NDArray[np.floating]
     ) -> WeightMatrix:
-        """Codes of shape (rows, columns); an exact zero in the codebook becomes code 0 and the mask."""
+        """Take codes of shape (rows, columns); an exact zero becomes code 0 and the mask."""
         zeros = np.flatnonzero(codebook.view(f"u{codebook.dtype.itemsize}") == 0)
         if not zeros.size:
             return cls(codes=codes, codebook=codebook)

@@ -15,6 +15,7 @@ from dcc.passes.weight_table import WeightTable
 from dcc.targets.target import Target
 from dcc.tensor_spec import TensorSpec
 
+NO_READER = "no layer that computes from coded weights reads it"
 PARTS = ("weights", "indices", "codebook", "tables", "padding")
 
 
@@ -61,7 +62,7 @@ def _layers(table: WeightTable) -> Iterator[dict[str, Any]]:
         if not choices:
             yield facts | {
                 "form": "constant",
-                "reason": said or "no layer that computes from compressed weights reads it",
+                "reason": "; ".join(part for part in (NO_READER, said) if part),
                 "density": _density(table, parameter, weight),
                 "bytes": {"weights": weight.nbytes, "total": weight.nbytes},
             }

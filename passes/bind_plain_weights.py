@@ -16,7 +16,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from dcc.passes.operators.coded_layers import coded_layer
 from dcc.passes.operators.encoded_weights import apply_mask_reference, lookup_reference
-from dcc.passes.parameters import MAIN, with_main
+from dcc.passes.parameters import MAIN, constant, with_main
 from dcc.passes.weight_table import Array, WeightTable
 
 
@@ -57,10 +57,10 @@ class _Binder(PyExprMutator):
         if name in ("relax.dcc.lookup", "relax.dcc.apply_mask"):
             first, second = (self.arrays[variable.name] for variable in call.args)
             reference = lookup_reference if name.endswith("lookup") else apply_mask_reference
-            return relax.const(reference(first, second))  # type: ignore[arg-type]
+            return constant(reference(first, second))  # type: ignore[arg-type]
         return super().visit_call_(call)
 
     def visit_var_(self, variable: relax.Var) -> relax.Expr:
         if variable.name in self.arrays:
-            return relax.const(self.arrays[variable.name])
+            return constant(self.arrays[variable.name])
         return super().visit_var_(variable)

@@ -22,7 +22,7 @@ from dcc.codegen.packed import PackedWeight
 from dcc.codegen.packed_streams import entropy_code
 from dcc.codegen.vector_units import vector_unit
 from dcc.passes.legalize_coded_layers import HUFFMAN, LAYER
-from dcc.passes.parameters import MAIN, result_types
+from dcc.passes.parameters import MAIN, constant, result_types
 from dcc.passes.weight_table import WeightTable
 from dcc.targets.target import Target
 
@@ -103,5 +103,5 @@ class _Folder(PyExprMutator):
             if parameter.name in given:
                 arguments.append(given[parameter.name])
             elif parameter.name in coded.arrays:
-                arguments.append(relax.const(coded.arrays[parameter.name]))
+                arguments.append(constant(coded.arrays[parameter.name]))
         return relax.call_tir(folded, arguments, result_types(rewritten))

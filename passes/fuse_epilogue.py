@@ -20,7 +20,7 @@ from tvm.ir import GenericConst
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
-from dcc.passes.parameters import MAIN
+from dcc.passes.parameters import MAIN, constant
 from dcc.passes.weight_views import BoundValues
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -121,10 +121,10 @@ def _fused(layer: CodedLayer, call: relax.Call, operand: relax.Var) -> CodedLaye
     if name == "relax.clip":
         low, high = (float(_scalar(argument)) for argument in call.args[1:])
         return _bounded(layer, bounds, low, high)
-    constant = _constant(call)
-    if bounds or constant is None:
+    operand_value = _constant(call)
+    if bounds or operand_value is None:
         return None
-    channel = _per_channel(constant, layer, operand, call)
+    channel = _per_channel(operand_value, layer, operand, call)
     if channel is None:
         return None
     scale, bias = _value(layer.scale), _value(layer.bias)
@@ -158,14 +158,14 @@ def _scalar(expression: relax.Expr) -> float:
 
 
 def _per_channel(
-    constant: npt.NDArray[np.floating], layer: CodedLayer, operand: relax.Var, call: relax.Call
+    value: npt.NDArray[np.floating], layer: CodedLayer, operand: relax.Var, call: relax.Call
 ) -> npt.NDArray[np.floating] | None:
     """Give one value a channel; None where it varies along another axis or widens the result."""
     shape = [int(size) for size in operand.ty.shape]
     if [int(size) for size in call.ty.shape] != shape or call.ty.dtype != operand.ty.dtype:
         return None
     axis = len(shape) - 1 if layer.kind == "matmul" else 1
-    padded = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
+    padded = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
     if any(size != 1 for place, size in enumerate(padded.shape) if place != axis):
         return None
     return np.ascontiguousarray(np.broadcast_to(padded.reshape(-1), (shape[axis],)))
@@ -176,4 +176,4 @@ def _value(expression: relax.Expr | None) -> npt.NDArray[np.floating] | None:
 
 
 def _expression(value: npt.NDArray[np.floating] | None) -> relax.Expr | None:
-    return None if value is None else relax.const(value)
+    return None if value is None else constant(value)

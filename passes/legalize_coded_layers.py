@@ -25,7 +25,7 @@ from dcc.passes.layer_shapes import layer_shape, shape_of, weight_matrix
 from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
 from dcc.passes.operators.recurrent import recurrence_types
 from dcc.passes.ordinary_layers import ordinary_layer
-from dcc.passes.parameters import MAIN, with_main
+from dcc.passes.parameters import MAIN, constant, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.cpu.expand import expand, value_dtype
@@ -102,7 +102,7 @@ class _Legalizer(PyExprMutator):
                 values = packed.arrays["values"]
                 return [self._decoded(layer, coded, values.shape, lanes=packed.lanes)]
         self.table.note_packed(name, packed)
-        return [relax.const(array) for array in packed.arrays.values()]
+        return [constant(array) for array in packed.arrays.values()]
 
     def _decoded(
         self,
@@ -120,7 +120,7 @@ class _Legalizer(PyExprMutator):
         kernel = self._attributed(kernel, name, coded).with_attr(EXPAND, 1)
         variable = self.builder_.add_func(kernel, f"{_identifier(name)}_expand")
         self.table.packed[variable.name_hint] = coded
-        arguments = [relax.const(array) for array in coded.arrays.values()]
+        arguments = [constant(array) for array in coded.arrays.values()]
         dtype = value_dtype(coded)
         decoded = relax.call_tir(variable, arguments, relax.TensorType(shape, dtype))
         return self.builder_.emit(decoded, f"{_identifier(name)}_decoded")
@@ -148,7 +148,7 @@ class _Legalizer(PyExprMutator):
         else:
             values = weight.decode()
             self.table.note_packed(layer.attributes["layer"], pack(weight, "dense", 1))
-            operand = relax.const((values.T if transposed else values).reshape(dense_shape).copy())
+            operand = constant((values.T if transposed else values).reshape(dense_shape).copy())
         return self.builder_.normalize(ordinary_layer(layer, operand, shape_of(call)))
 
     def _attributed(self, kernel: tir.PrimFunc, name: str, packed: PackedWeight) -> tir.PrimFunc:

@@ -24,6 +24,11 @@ def parameter(name: str, array: Array) -> relax.Var:
     return relax.Var(name, relax.TensorType(array.shape, array.dtype.name))
 
 
+def constant(array: Array) -> relax.Expr:
+    """Make a constant of the array's own type: ``relax.const`` alone makes a float64 a float32."""
+    return relax.const(array, array.dtype.name)
+
+
 def weight_parameters(module: tvm.IRModule, names: Container[str]) -> list[relax.Var]:
     """Return the parameters of ``main`` that ``names`` holds, in order."""
     return [variable for variable in module[MAIN].params if variable.name in names]

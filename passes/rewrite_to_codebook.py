@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tvm
@@ -29,6 +29,7 @@ COMPUTED = "its weight is computed, not only moved, on the way to the layer"
 NOT_ITS_WEIGHT = "a constant as its data, not as its weight"
 
 Orient = Callable[[Array], Array]
+Role = Literal["codes", "codebook", "values", "mask"]
 
 
 @dataclass(frozen=True)
@@ -148,22 +149,31 @@ class _Rewriter(PyExprMutator):
 
     def _layer(self, match: _Match, view: WeightView) -> relax.Call:
         owner = self.table.owner(view.parameters[0].name)
+        roles: tuple[Role, ...] = ("codes", "codebook") if view.coded else ("values", "mask")
+        weight = [
+            self._operand(role, variable, view, match)
+            for role, variable in zip(roles, view.parameters, strict=False)
+        ]
         family: Family = "codebook" if view.coded else "raw"
-        shaped = view.parameters[:1] if view.coded else view.parameters
-        weight = [self._moved(variable, view, match) for variable in shaped]
-        if view.coded:
-            weight.append(view.parameters[1])
         attributes = {**match.attributes, "layer": self.table.layer(owner)}
         data = [self.visit_expr(argument) for argument in match.data]
         return CodedLayer(match.kind, family, data, weight, None, None, attributes).call()
 
-    def _moved(self, variable: relax.Var, view: WeightView, match: _Match) -> relax.Var:
-        """Move the elements of ``variable`` as the layer reads them, once for each way to do so."""
-        if not view.moves and match.orient is _unchanged:
+    def _operand(
+        self, role: Role, variable: relax.Var, view: WeightView, match: _Match
+    ) -> relax.Var:
+        """Give one tensor of the weight as the layer reads it, made once for each way to do so."""
+        moved = role != "codebook" and bool(view.moves or match.orient is not _unchanged)
+        cast = view.dtype if role in ("codebook", "values") else None
+        if not moved and cast is None:
             return variable
         key = (variable.name, match.weight, match.orient)
         if key not in self.views:
-            array = np.ascontiguousarray(match.orient(view.apply(self.table.arrays[variable.name])))
+            array = self.table.arrays[variable.name]
+            if moved:
+                array = np.ascontiguousarray(match.orient(view.apply(array)))
+            if cast is not None:
+                array = array.astype(cast)
             name = self.table.add(f"{variable.name}_view", array, variable.name)
             self.views[key] = parameter(name, array)
             self.added.append(self.views[key])

@@ -10,7 +10,7 @@ codebook stays as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +33,14 @@ class WeightView:
         Whether the parameters are codes and codebook.
     moves
         Applied in order to the codes, or to the values and the mask.
+    dtype
+        Type that the codebook or the values are cast to; None where they keep theirs.
     """
 
     parameters: tuple[relax.Var, ...]
     coded: bool
     moves: tuple[Move, ...] = ()
+    dtype: str | None = None
 
     def apply(self, array: Array) -> Array:
         """Replay the moves on one of the arrays of the weight's shape."""
@@ -100,13 +103,16 @@ def find_weight(
         if isinstance(first, relax.Var) and isinstance(second, relax.Var):
             return WeightView((first, second), coded=name == "relax.dcc.lookup")
         return None
+    dtype = _cast(name, expression)
     move = _move(name, expression)
-    if move is None:
+    if move is None and dtype is None:
         return None
     inner = find_weight(expression.args[0], bound, weights)
     if inner is None:
         return None
-    return WeightView(inner.parameters, inner.coded, (*inner.moves, move))
+    if move is None:
+        return replace(inner, dtype=dtype)
+    return replace(inner, moves=(*inner.moves, move))
 
 
 def parameters_behind(
@@ -148,11 +154,16 @@ def _piece(
         return None
     sections, axis, index = split.attrs.indices_or_sections, int(split.attrs.axis), item.index
     borders = [int(s) for s in sections] if hasattr(sections, "__len__") else int(sections)
-    return WeightView(
-        inner.parameters,
-        inner.coded,
-        (*inner.moves, lambda array: np.split(array, borders, axis)[index]),
-    )
+    moves = (*inner.moves, lambda array: np.split(array, borders, axis)[index])
+    return replace(inner, moves=moves)
+
+
+def _cast(name: str, call: relax.Call) -> str | None:
+    """Type that an operator casts a weight to; None where it is no cast between floats."""
+    if name != "relax.astype":
+        return None
+    source, dtype = (str(part.ty.dtype.dtype) for part in (call.args[0], call))
+    return dtype if "float" in source and "float" in dtype else None
 
 
 def _move(name: str, call: relax.Call) -> Move | None:

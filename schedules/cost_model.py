@@ -1,7 +1,8 @@
-"""What a layer costs in each storage form: bytes kept, bytes touched, time and energy. A first model, by counting.
+"""What a layer costs in each storage form: bytes kept, bytes touched, time and energy.
 
-Time is the larger of arithmetic and memory traffic. The nanoseconds below were measured on one core of an AVX-512 machine
-with ``benchmarks/kernel_costs.py`` and scale with the vector width; only their ratios decide.
+Time is the larger of arithmetic and memory traffic. The nanoseconds below were measured on one core
+of an AVX-512 machine with ``benchmarks/kernel_costs.py`` and scale with the vector width; only
+their ratios decide.
 """
 
 from __future__ import annotations

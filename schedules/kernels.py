@@ -1,6 +1,7 @@
 """One entry for the passes and the tuner: a coded layer and its packed weight in, a kernel out.
 
-The layer is described without Relax, so that a tuner can make the same kernel for another packing of the weight.
+The layer is described without Relax, so that a tuner can make the same kernel for another packing
+of the weight.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class LayerShape:
     flags: dict[str, bool] = field(default_factory=dict)
     scale: bool = False
     bias: bool = False
-    activation: Activation = Activation()
+    activation: Activation = field(default_factory=Activation)
     index_dtype: str = "int64"
 
     @property
@@ -61,7 +62,6 @@ class LayerShape:
         if self.recurrence is not None:
             return self.recurrence.batch * self.recurrence.steps
         return self.samples
-
 
     @property
     def ordinary_when_dense(self) -> bool:
@@ -85,7 +85,7 @@ def default_lanes(shape: LayerShape, target: Target) -> int:
 
 
 def pack_for(weight: WeightMatrix, form: Form, lanes: int, kind: KernelKind) -> PackedWeight:
-    """Pack ``weight`` for a kernel; the fields of the huffman form stand uncoded in arrays of their own."""
+    """Pack ``weight`` for a kernel; the symbols of the huffman form stay uncoded."""
     # A lookup finds its row by number, and the GRU computes a range of rows apart.
     sort = kind not in ("take", "gru")
     if form == "huffman":
@@ -102,7 +102,8 @@ def accumulator_type(shape: LayerShape, packed: PackedWeight) -> str:
 def build_kernel(shape: LayerShape, packed: PackedWeight, target: Target) -> tir.PrimFunc:
     """Make the kernel of a layer over ``packed``.
 
-    Its parameters are the data, the packed arrays in their order, scale and bias where the layer has them, the results.
+    Its parameters are the data, the packed arrays in their order, scale and bias where the layer
+    has them, the results.
     """
     accumulator = accumulator_type(shape, packed)
     unit = vector_unit(target.features, packed.lanes)

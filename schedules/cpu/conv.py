@@ -26,36 +26,40 @@ def conv(
 ) -> tir.PrimFunc:
     """Kernel of a convolution.
 
-    Parameters of the kernel: x (N, C[, H], W), the packed arrays, scale and bias, y (N, O[, H], W); ``spatial`` is the
-    number of spatial axes of x and y.
+    Parameters of the kernel: x (N, C[, H], W), the packed arrays, scale and bias, y (N, O[, H], W);
+    ``spatial`` is the number of spatial axes of x and y.
     """
     g = geometry
     reader = WeightReader(packed, accumulator)
-    with IRBuilder() as builder:
-        with T.prim_func():
-            T.func_name("conv")
-            x = argument("x", (g.batch, g.channels, g.height, g.width)[: 4 if spatial == 2 else 2] + (() if spatial == 2 else (g.width,)), dtype)
-            reader.declare()
-            epilogue.declare()
-            y_shape = (g.batch, g.outputs) + ((g.out_height,) if spatial == 2 else ()) + (g.out_width,)
-            y = argument("y", y_shape, dtype)
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("conv")
+        x = argument(
+            "x",
+            (g.batch, g.channels, g.height, g.width)[: 4 if spatial == 2 else 2]
+            + (() if spatial == 2 else (g.width,)),
+            dtype,
+        )
+        reader.declare()
+        epilogue.declare()
+        y_shape = (g.batch, g.outputs) + ((g.out_height,) if spatial == 2 else ()) + (g.out_width,)
+        y = argument("y", y_shape, dtype)
 
-            def store(image: Expr, channel: Expr, row: Expr, place: Expr, total: Expr) -> None:
-                at = [image, channel, row, place] if spatial == 2 else [image, channel, place]
-                T.buffer_store(y, epilogue.apply(total, channel, dtype), at)
+        def store(image: Expr, channel: Expr, row: Expr, place: Expr, total: Expr) -> None:
+            at = [image, channel, row, place] if spatial == 2 else [image, channel, place]
+            T.buffer_store(y, epilogue.apply(total, channel, dtype), at)
 
-            source = _planes(x, g, dtype, accumulator)
-            PixelKernel(reader, g, vector, source, store).emit()
+        source = _planes(x, g, dtype, accumulator)
+        PixelKernel(reader, g, vector, source, store).emit()
     return builder.get()
 
 
 def _planes(x: tir.Buffer, g: ConvGeometry, dtype: str, accumulator: str) -> tir.Buffer:
-    """Return the phase planes of ``x``: x itself where it has that layout, a padded copy otherwise."""
+    """Return the phase planes of ``x``: x itself where it has that layout, else a padded copy."""
     size = g.batch * g.channels * g.height * g.width
     flat = IRBuilder.name("flat", T.decl_buffer((size,), dtype, data=x.data))
     if g.in_place and dtype == accumulator:
         return flat
-    planes = allocate("planes", (g.batch * g.image,), accumulator, "global")
+    planes = allocate("planes", (g.batch * g.image,), accumulator)
     loop = T.parallel if worth_parallel(g.batch * g.image) else T.serial
     with loop(0, g.batch * g.channels) as channel:
         for phase in range(g.phases):

@@ -21,14 +21,15 @@ class Activation:
 class Epilogue:
     """``clip(sum * scale[o] + bias[o])`` for output channel ``o``; each part is optional.
 
-    A batch norm on a compressed layer becomes its scale and bias, so that the codebook stays as it is.
+    A batch norm on a compressed layer becomes its scale and bias, so that the codebook stays as it
+    is.
     """
 
     channels: int
     dtype: str = "float32"
     scale: bool = False
     bias: bool = False
-    activation: Activation = Activation()
+    activation: Activation = field(default_factory=Activation)
     buffers: dict[str, tir.Buffer] = field(default_factory=dict)
 
     def declare(self) -> None:

@@ -1,8 +1,9 @@
-"""Shapes of a convolution as the pixel kernel sees them: everything contiguous along the output pixels.
+"""Shapes of a convolution as the pixel kernel sees them: contiguous along the output pixels.
 
-The padded input is split by stride phase, ``phase[ph, pw][h, w] = padded[h * stride_h + ph, w * stride_w + pw]``, so that a
-kernel offset is one constant displacement and neighbouring output pixels are neighbours in memory, at any stride. Output
-pixel (h, w) has the flat position ``h * phase_width + w``; positions past the output's width are computed and dropped.
+The padded input is split by stride phase, ``phase[ph, pw][h, w] = padded[h * stride_h + ph, w *
+stride_w + pw]``, so that a kernel offset is one constant displacement and neighbouring output
+pixels are neighbours in memory, at any stride. Output pixel (h, w) has the flat position ``h *
+phase_width + w``; positions past the output's width are computed and dropped.
 """
 
 from __future__ import annotations

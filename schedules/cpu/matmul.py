@@ -1,4 +1,7 @@
-"""Matrix product with a compressed weight: rows in lockstep for few samples, samples as pixels for many."""
+"""Matrix product with a compressed weight.
+
+Rows run in lockstep for few samples; many samples are what pixels are to a convolution.
+"""
 
 from __future__ import annotations
 
@@ -29,28 +32,31 @@ def matmul(
     vector: int,
     unit: VectorUnit | None = None,
 ) -> tir.PrimFunc:
-    """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])``; x (samples, columns), y (samples, rows)."""
+    """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])``.
+
+    Parameters of the kernel: x (samples, columns), the packed arrays, scale and bias, y (samples,
+    rows). ``vector`` is the width of a vector register in elements.
+    """
     if samples < MANY_SAMPLES:
         return _few_samples(packed, samples, dtype, epilogue, accumulator, unit)
     geometry = ConvGeometry(1, packed.columns, 1, samples, packed.rows, (1, 1))
     reader = WeightReader(packed, accumulator)
-    with IRBuilder() as builder:
-        with T.prim_func():
-            T.func_name("matmul")
-            x = argument("x", (samples, packed.columns), dtype)
-            reader.declare()
-            epilogue.declare()
-            y = argument("y", (samples, packed.rows), dtype)
-            turned = allocate("turned", (packed.columns * samples,), accumulator, "global")
-            loop = T.parallel if worth_parallel(packed.columns * samples) else T.serial
-            with loop(0, packed.columns) as column, T.serial(0, samples) as sample:
-                value = tir.Cast(accumulator, x[sample, column])
-                T.buffer_store(turned, value, [column * samples + sample])
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("matmul")
+        x = argument("x", (samples, packed.columns), dtype)
+        reader.declare()
+        epilogue.declare()
+        y = argument("y", (samples, packed.rows), dtype)
+        turned = allocate("turned", (packed.columns * samples,), accumulator)
+        loop = T.parallel if worth_parallel(packed.columns * samples) else T.serial
+        with loop(0, packed.columns) as column, T.serial(0, samples) as sample:
+            value = tir.Cast(accumulator, x[sample, column])
+            T.buffer_store(turned, value, [column * samples + sample])
 
-            def store(image: Expr, channel: Expr, row: Expr, place: Expr, total: Expr) -> None:
-                T.buffer_store(y, epilogue.apply(total, channel, dtype), [place, channel])
+        def store(image: Expr, channel: Expr, row: Expr, place: Expr, total: Expr) -> None:
+            T.buffer_store(y, epilogue.apply(total, channel, dtype), [place, channel])
 
-            PixelKernel(reader, geometry, vector, turned, store).emit()
+        PixelKernel(reader, geometry, vector, turned, store).emit()
     return builder.get()
 
 
@@ -64,20 +70,20 @@ def _few_samples(
 ) -> tir.PrimFunc:
     """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])`` for a few samples.
 
-    Parameters of the kernel: x (samples, columns), the packed arrays, scale and bias, y (samples, rows).
+    Parameters of the kernel: x (samples, columns), the packed arrays, scale and bias, y (samples,
+    rows).
     """
     reader = make_reader(packed, samples, dtype, accumulator, unit)
-    with IRBuilder() as builder:
-        with T.prim_func():
-            T.func_name("matmul_rows")
-            x = argument("x", (samples, packed.columns), dtype)
-            reader.declare()
-            epilogue.declare()
-            y = argument("y", (samples, packed.rows), dtype)
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("matmul_rows")
+        x = argument("x", (samples, packed.columns), dtype)
+        reader.declare()
+        epilogue.declare()
+        y = argument("y", (samples, packed.rows), dtype)
 
-            def store(sample: Expr, row: Expr, total: Expr) -> None:
-                T.buffer_store(y, epilogue.apply(total, row, dtype), [sample, row])
+        def store(sample: Expr, row: Expr, total: Expr) -> None:
+            T.buffer_store(y, epilogue.apply(total, row, dtype), [sample, row])
 
-            work = packed.steps * packed.lanes * samples
-            emit_product(reader, samples, x, store, parallel=worth_parallel(work))
+        work = packed.steps * packed.lanes * samples
+        emit_product(reader, samples, x, store, parallel=worth_parallel(work))
     return builder.get()

@@ -1,11 +1,13 @@
-"""Convolutions and large batches: one weight at a time, vectorised along the output pixels (or samples).
+"""Convolutions and large batches: one weight at a time, vectorised along pixels (or samples).
 
     parallel over slices of L output channels:
-        decode a tile of entries of each lane: value and displacement        (once for a block of images)
+        decode a tile of entries of each lane: value and displacement (once a block of images)
         for each lane, for each tile of pixels:
-            keep the tile's sums in registers; for each entry: sums += value * input[displacement + pixel]
+            keep the tile's sums in registers; for each entry: sums += value * input[displacement +
+            pixel]
 
-Weights are decoded into a tile of ``TILE_ENTRIES`` entries that stays in the first cache level, never to memory.
+Weights are decoded into a tile of ``TILE_ENTRIES`` entries that stays in the first cache level,
+never to memory.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 
 @dataclass
 class PixelKernel:
-    """Emits the loops over slices; ``source`` holds the phase planes, flat, in the accumulator's type.
+    """Emits the loops over slices.
+
+    ``source`` holds the phase planes, flat, in the accumulator's type.
 
     ``store(image, channel, out_row, out_column, total)`` finishes and writes one output.
     """
@@ -50,9 +54,7 @@ class PixelKernel:
         loop = T.parallel if worth_parallel(work) else T.serial
         with loop(0, packed.slices) as index:
             IRBuilder.name("slice", index)
-            sums = allocate(
-                "sums", (block, packed.lanes, geometry.pixels), self.reader.accumulator, "global"
-            )
+            sums = allocate("sums", (block, packed.lanes, geometry.pixels), self.reader.accumulator)
             for first in range(0, geometry.batch, block):
                 images = min(block, geometry.batch - first)
                 self._block(index, first, images, sums)
@@ -99,8 +101,10 @@ class PixelKernel:
         column: tir.Buffer,
     ) -> None:
         packed = self.reader.packed
-        with T.serial(0, count) as step, T.serial(0, packed.lanes) as lane:
-            gap, value = self.reader.read(index, begin + step, lane)
+        with (
+            T.serial(0, count) as step,
+            self.reader.each_lane(index, begin + step) as (lane, gap, value),
+        ):
             if self.reader.every_column:
                 place: Expr = begin + step
             else:

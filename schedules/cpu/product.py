@@ -1,4 +1,4 @@
-"""The product of a packed weight and a few vectors, as part of a kernel: on vector instructions where they fit."""
+"""The product of a packed weight and a few vectors, on vector instructions where they fit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def emit_product(
     parallel: bool,
     slices: tuple[int, int] | None = None,
 ) -> None:
-    """Emit ``store(sample, row, sum over columns of weight[row, column] * source[sample, column])``.
+    """Emit ``store(sample, row, sum of weight[row, column] * source[sample, column])``.
 
     ``source`` has shape (samples, columns); ``slices`` restricts the rows to a range of slices.
     """

@@ -1,12 +1,16 @@
-"""Small batches: rows in lockstep across the lanes, one sum for each row and sample (GEMV and its kin).
+"""Small batches (GEMV and its kin): rows in lockstep across the lanes.
+
+Each row and sample has a sum of its own:
 
     parallel over slices of L rows:
-        for each step: for each lane: column, value; for each sample m: sum[m, lane] += value * x[m, column]
+        for each step, for each lane: column, value
+            for each sample m: sum[m, lane] += value * x[m, column]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
@@ -35,7 +39,7 @@ def emit_rows(
     parallel: bool,
     slices: tuple[int, int] | None = None,
 ) -> None:
-    """Emit ``store(sample, row, sum over columns of weight[row, column] * source[sample, column])``.
+    """Emit ``store(sample, row, sum of weight[row, column] * source[sample, column])``.
 
     ``slices`` restricts the rows to a range of slices.
     """
@@ -54,14 +58,13 @@ def emit_rows(
         with (
             reader.stream(index),
             T.serial(0, reader.steps(index)) as step,
-            T.serial(0, packed.lanes) as lane,
+            reader.each_lane(index, step) as (lane, gap, value),
         ):
-            gap, value = reader.read(index, step, lane)
             if reader.every_column:
                 place: Expr = step
             else:
                 T.buffer_store(column, column[lane] + gap + 1, [lane])
-                # Lanes padded to the longest of the slice run past the last column, with the value zero.
+                # Lanes padded to the longest of the slice run past the last column, with zeros.
                 place = bind("place", tir.min(column[lane], packed.columns - 1))
             with T.serial(0, samples) as sample:
                 term = value * tir.Cast(reader.accumulator, source[sample, place])
@@ -72,17 +75,11 @@ def emit_rows(
                 store(sample, row, sums[sample, lane])
 
 
-class guard:  # noqa: N801 - reads as a statement of the kernel
+@contextmanager
+def guard(row: Expr, packed: PackedWeight) -> Iterator[None]:
     """``if row < rows`` around the stores of a slice, where the last slice is not full."""
-
-    def __init__(self, row: Expr, packed: PackedWeight) -> None:
-        partial = packed.rows % packed.lanes != 0
-        self.frames = [T.If(row < packed.rows), T.Then()] if partial else []
-
-    def __enter__(self) -> None:
-        for frame in self.frames:
-            frame.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        for frame in reversed(self.frames):
-            frame.__exit__(*error)
+    if packed.rows % packed.lanes == 0:
+        yield
+        return
+    with T.If(row < packed.rows), T.Then():
+        yield

@@ -12,7 +12,7 @@ from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate
 
 
 def hold(name: str, value: Expr, kind: str, lanes: int) -> Expr:
-    """Name a vector; TVM's analysis of bound vectors fails, and LLVM keeps a local buffer in a register."""
+    """Name a vector: TVM cannot analyse a bound one, LLVM keeps a local buffer in a register."""
     local = allocate(name, (lanes,), kind)
     T.buffer_store(local, value, [lanes_of(lanes)])
     return local[lanes_of(lanes)]
@@ -44,7 +44,7 @@ class VectorReader(WeightReader):
         registers = 1 if entries <= lanes else self.unit.register_entries // lanes
         table = allocate("table", (registers * lanes,), "float32")
         for start in range(0, registers * lanes, lanes):
-            # Beyond the codebook the last entry stands again: a kernel must not read past its array.
+            # Behind the codebook its last entry stands again: no read past the array.
             index = tir.min(tir.Ramp(start, 1, lanes), spread(entries - 1, "int32", lanes))
             values = self.unit.gather(codebook, [0], index)
             T.buffer_store(table, values, [tir.Ramp(start, 1, lanes)])
@@ -83,4 +83,3 @@ class VectorReader(WeightReader):
         if self.table is not None:
             return self.unit.lookup(self.table, code)
         return self.unit.gather(self.buffers["codebook"], [0], code)
-

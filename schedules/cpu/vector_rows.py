@@ -1,12 +1,11 @@
-"""The rows kernel on vectors: a lane a row, gathers of x, the codebook in registers, several slices in flight.
+"""The rows kernel on vectors: a lane a row, gathers of x, the codebook in registers.
 
     parallel over groups of slices:
         for each step that all slices of the group have: for each slice:
             gap, value of 16 rows; column += gap + 1; sum += value * gather(x, column)
         for each slice: its further steps
 
-A slice alone waits for its own decoding; others fill the time (measured with four: the entropy-coded form keeps up with
-the uncoded one).
+A slice alone waits for its own decoding; the others in flight fill the time.
 """
 
 from __future__ import annotations
@@ -30,8 +29,10 @@ MOST_SAMPLES = 8
 
 
 def fits_vectors(packed: PackedWeight, samples: int, dtype: str, unit: VectorUnit | None) -> bool:
-    """Whether :func:`emit_vector_rows` can compute the product: float32 throughout, entry-wise forms, few samples."""
-    floats = [array.dtype.name for name, array in packed.arrays.items() if name in ("codebook", "values")]
+    """Whether :func:`emit_vector_rows` can compute the product: float32, entries, few samples."""
+    floats = [
+        array.dtype.name for name, array in packed.arrays.items() if name in ("codebook", "values")
+    ]
     return (
         unit is not None
         and unit.lanes == packed.lanes
@@ -67,7 +68,7 @@ def emit_vector_rows(
     parallel: bool,
     slices: tuple[int, int] | None = None,
 ) -> None:
-    """Emit ``store(sample, row, sum over columns of weight[row, column] * source[sample, column])``.
+    """Emit ``store(sample, row, sum of weight[row, column] * source[sample, column])``.
 
     ``source`` is float32 (samples, columns); ``slices`` restricts the rows to a range of slices.
     """
@@ -136,7 +137,9 @@ def _step(
     place: Expr | None = None
     if gap is not None:
         every = lanes_of(lanes)
-        T.buffer_store(flight.column, flight.column[every] + gap + spread(1, "int32", lanes), [every])
+        T.buffer_store(
+            flight.column, flight.column[every] + gap + spread(1, "int32", lanes), [every]
+        )
         # Lanes padded to the longest of the slice run past the last column, with the value zero.
         last = spread(reader.packed.columns - 1, "int32", lanes)
         place = hold("place", tir.min(flight.column[every], last), "int32", lanes)

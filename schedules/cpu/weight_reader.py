@@ -1,13 +1,14 @@
 """How a kernel reads a packed weight: entry by entry, in the order of its streams.
 
-Every storage form looks the same from inside a kernel: slice ``s`` has some steps, and at each step every lane yields a
-column and a value. Kernels are written once against this reader; the entropy-coded form is the same kernel after
-``codegen.decode_stage.fold_decode``.
+Every storage form looks the same from inside a kernel: slice ``s`` has some steps, and at each step
+every lane yields a column and a value. Kernels are written once against this reader; the
+entropy-coded form is the same kernel after ``codegen.decode_stage.fold_decode``.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -26,9 +27,12 @@ def bind(name: str, value: Expr) -> Expr:
     return IRBuilder.name(name, T.Bind(value))
 
 
-def allocate(name: str, shape: tuple[int, ...], dtype: str, scope: str = "local") -> tir.Buffer:
-    """Allocate a buffer in the kernel: on the stack ("local") or from the workspace ("global")."""
-    return IRBuilder.name(name, T.alloc_buffer(shape, dtype, scope=scope))
+def allocate(name: str, shape: tuple[int, ...], dtype: str) -> tir.Buffer:
+    """Allocate a buffer in the kernel: up to 1 KiB on the stack, or in registers, else on the heap.
+
+    TVM 0.27 takes buffers of the scope "local" from the heap at any size, hence "global".
+    """
+    return IRBuilder.name(name, T.alloc_buffer(shape, dtype))
 
 
 def argument(name: str, shape: tuple[int, ...], dtype: str) -> tir.Buffer:
@@ -72,15 +76,35 @@ class WeightReader:
         return T.attr(0, STREAM_ATTRIBUTE, slice_index)
 
     def steps(self, slice_index: Expr) -> Expr:
-        """Number of steps of a slice."""
+        """Count the steps of a slice."""
         if self.every_column:
             return tir.const(self.packed.columns, "int32")
         bases = self.buffers["bases"]
         return bases[slice_index + 1] - bases[slice_index]
 
-    def read(self, slice_index: Expr, step: Expr, lane: Expr) -> tuple[Expr, Expr]:
-        """Read (gap, value) of a lane; the gap is 0 where every column has an entry."""
-        gap: Expr = tir.const(0, "int32")
+    @contextmanager
+    def each_lane(self, slice_index: Expr, step: Expr) -> Iterator[tuple[Expr, Expr, Expr]]:
+        """Loop over the lanes of a step with (lane, gap, value) of each.
+
+        Where gaps and codes are symbols of their own, all gaps are read before the codes: the order
+        of the streams.
+        """
+        gaps = None
+        if len(self.packed.symbols) > 1:
+            gaps = allocate("gaps_of_step", (self.packed.lanes,), "int32")
+            with T.serial(0, self.packed.lanes) as lane:
+                T.buffer_store(gaps, self._symbol("gaps", slice_index, step, lane), [lane])
+        with T.serial(0, self.packed.lanes) as lane:
+            gap, value = self.read(slice_index, step, lane, None if gaps is None else gaps[lane])
+            yield lane, gap, value
+
+    def read(
+        self, slice_index: Expr, step: Expr, lane: Expr, gap: Expr | None = None
+    ) -> tuple[Expr, Expr]:
+        """Read (gap, value) of a lane; the gap is 0 where every column has an entry.
+
+        A ``gap`` that has been read already is passed through.
+        """
         code: Expr = tir.const(0, "int32")
         bits = self.packed.code_bits
         if "entries" in self.buffers:
@@ -88,11 +112,13 @@ class WeightReader:
             gap = entry >> bits
             code = entry & ((1 << bits) - 1) if self.packed.gap_bits is not None else entry
         else:
-            if "gaps" in self.buffers:
+            if "gaps" in self.buffers and gap is None:
                 gap = self._symbol("gaps", slice_index, step, lane)
             if "codes" in self.buffers:
                 code = self._code(slice_index, step, lane)
-        return gap, bind("value", tir.Cast(self.accumulator, self._value(code, slice_index, step, lane)))
+        return tir.const(0, "int32") if gap is None else gap, bind(
+            "value", tir.Cast(self.accumulator, self._value(code, slice_index, step, lane))
+        )
 
     def _place(self, slice_index: Expr, step: Expr) -> Expr:
         if "bases" in self.buffers:

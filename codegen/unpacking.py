@@ -1,0 +1,85 @@
+"""The inverse of packing: from the arrays that a kernel reads back to the dense weight.
+
+It follows the stored arrays step by step, as a kernel does, and so it is the oracle of what the
+kernels read. Nothing of it runs in a compiled module.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dcc.codegen.entry_layout import Array
+from dcc.codegen.lane_streams import LaneStreams, deinterleave_fields
+from dcc.codegen.packed import codes_per_byte
+from dcc.codegen.packed_weight import PackedWeight
+
+Integers = npt.NDArray[np.int64]
+
+
+def unpack(packed: PackedWeight) -> Array:
+    """Decode ``packed``, in any form, entropy-coded or not.
+
+    Returns
+    -------
+    numpy.ndarray
+        The dense weight, shape (rows, columns), bit for bit what was packed.
+    """
+    if packed.form == "dense":
+        return _rows(packed.arrays["values"], packed)
+    if packed.form == "codebook":
+        codes = _rows(_codes_of_bytes(packed), packed)
+        return packed.arrays["codebook"][codes]
+    return _scatter(packed, symbol_fields(packed))
+
+
+def symbol_fields(packed: PackedWeight) -> dict[str, Integers]:
+    """Return the symbols of an entry-wise form, each (steps, lanes), decoded where it is coded."""
+    if "stream" not in packed.arrays:
+        return {name: packed.arrays[name].astype(np.int64) for name in packed.symbols}
+    arrays = packed.arrays
+    streams = LaneStreams(
+        arrays["stream"].astype(np.uint16), arrays["starts"].astype(np.int32), payload_bits=0
+    )
+    tables = [arrays[f"{name}_table"].astype(np.uint32) for name in packed.symbols]
+    bases = arrays["bases"].astype(np.int64)
+    found = deinterleave_fields(streams, tables, packed.code_length, bases, packed.lanes)
+    return {name: found[:, index] for index, name in enumerate(packed.symbols)}
+
+
+def _rows(grid: Array, packed: PackedWeight) -> Array:
+    """Turn (slices, columns, lanes) into (rows, columns)."""
+    rows = grid.transpose(0, 2, 1).reshape(packed.slices * packed.lanes, grid.shape[1])
+    return rows[: packed.rows, : packed.columns]
+
+
+def _codes_of_bytes(packed: PackedWeight) -> Array:
+    per_byte = codes_per_byte(packed.code_bits)
+    width = 8 // per_byte
+    stored = packed.arrays["codes"].astype(np.int64)
+    parts = [(stored >> (place * width)) & ((1 << width) - 1) for place in range(per_byte)]
+    slices, groups, lanes = stored.shape
+    return np.stack(parts, axis=2).reshape(slices, groups * per_byte, lanes)
+
+
+def _scatter(packed: PackedWeight, fields: dict[str, Integers]) -> Array:
+    """Write every entry to its place; fillers and padding write zeros where zeros are."""
+    arrays = packed.arrays
+    shape = (packed.steps, packed.lanes)
+    gaps = fields.get("gaps", np.zeros(shape, dtype=np.int64))
+    codes = fields.get("codes")
+    if "entries" in fields:
+        gaps = fields["entries"] >> packed.code_bits
+        codes = fields["entries"] & ((1 << packed.code_bits) - 1)
+    values = arrays["values"] if codes is None else arrays["codebook"][codes]
+    places = packed.slices * packed.lanes
+    order = arrays["order"].astype(np.int64) if "order" in arrays else np.arange(places)
+    dense = np.zeros((packed.rows, packed.columns), dtype=values.dtype)
+    bases = arrays["bases"].astype(np.int64)
+    for index in range(packed.slices):
+        span = slice(int(bases[index]), int(bases[index + 1]))
+        column = np.cumsum(gaps[span] + 1, axis=0) - 1
+        row = order[index * packed.lanes : (index + 1) * packed.lanes] + np.zeros_like(column)
+        inside = (row < packed.rows) & (column < packed.columns)
+        dense[row[inside], column[inside]] = values[span][inside]
+    return dense
