@@ -71,14 +71,17 @@ def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
     Raises
     ------
     CompileError
-        A symbol buffer is not a parameter, or is read outside of a stream region.
+        A symbol buffer or ``bases`` is not a parameter; a symbol is read outside of a stream
+        region or where no statement can follow (an index, a condition, a loop's bound), or two
+        in one statement.
     """
     parameters = list(function.params)
     names = [parameter.name for parameter in parameters]
-    missing = [name for name in spec.symbols if name not in names]
-    if missing:
+    missing = [name for name in ("bases", *spec.symbols) if name not in names]
+    if missing or not spec.symbols:
         raise CompileError(
-            f"decode stage: the kernel has no symbol buffer {missing}, it has {names}"
+            f"decode stage: expected symbol buffers and 'bases' among the kernel's parameters; "
+            f"{missing or 'symbols'} are missing from {names}"
         )
     slices = int(parameters[names.index("bases")].ty.shape[0]) - 1
     starts = tir.decl_buffer((slices,), "int32", "starts")
@@ -115,15 +118,25 @@ class _DecodeRewriter:
             raise CompileError(f"decode stage: the symbol buffers differ in their lanes: {lanes}")
         self.lanes = lanes.pop()
         self.regions = 0
+        # Statements with several symbols; an error raised in TVM's callbacks loses its class.
+        self.crowded: list[list[TensorLoad]] = []
 
     def rewrite(self, body: tir.Stmt) -> tir.Stmt:
         """Fold every stream region of ``body``."""
         body = tvm_ffi.structural_map(body, (tir.AttrStmt, self._region))
         if self.regions == 0:
             raise CompileError(f"decode stage: the kernel has no '{STREAM_ATTRIBUTE}' region")
+        if self.crowded:
+            raise CompileError(
+                f"decode stage: more than one symbol is read in a statement: {self.crowded[0]}; "
+                "bind each to a name of its own"
+            )
         stray = self._symbol_loads(body)
         if stray:
-            raise CompileError(f"decode stage: {stray[0]} is read outside of a stream region")
+            raise CompileError(
+                f"decode stage: {stray[0]} is read outside of a stream region, or not as a value; "
+                "bind it to a name inside of the region"
+            )
         return body
 
     def _table_of(self, load: TensorLoad) -> tir.Buffer | None:
@@ -155,8 +168,10 @@ class _DecodeRewriter:
             if not loads:
                 return statement
             if len(loads) > 1:
-                raise CompileError(f"decode stage: more than one symbol is read in '{statement}'")
-            stage = self._vector_stage if isinstance(loads[0].indices[1], tir.Ramp) else self._stage
+                self.crowded.append(loads)
+                return statement
+            vector = isinstance(loads[0].indices[1], tir.Ramp)
+            stage = self._vector_stage if vector else self._stage
             steps, symbol = stage(loads[0], window, left, position)
 
             def substitute(load: TensorLoad) -> Any:

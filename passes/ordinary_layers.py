@@ -6,6 +6,7 @@ The dense storage form of what those operators' schedules do well.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from tvm import relax
 
@@ -18,35 +19,42 @@ def ordinary_layer(layer: CodedLayer, weight: relax.Expr, shape: list[int]) -> r
     ``weight`` is (K, N) of a matmul, (O, I / groups, [KH,] KW) of a convolution.
     """
     x, attributes = layer.data[0], layer.attributes
+    dtype = str(x.ty.dtype.dtype)
+    # Sums of half precision lose digits: they are formed in single precision, and rounded once.
+    sums = "float32" if dtype in ("float16", "bfloat16") else dtype
     if layer.kind == "matmul":
-        columns = int(weight.ty.shape[0])
-        flat = relax.op.reshape(x, [math.prod(shape[:-1]), columns])
-        return relax.op.reshape(_epilogue(layer, relax.op.matmul(flat, weight), -1), shape)
-    convolution = relax.op.nn.conv1d if layer.kind == "conv1d" else relax.op.nn.conv2d
-    result = convolution(
-        x,
-        weight,
-        strides=[int(value) for value in attributes["strides"]],
-        padding=[int(value) for value in attributes["padding"]],
-        dilation=[int(value) for value in attributes["dilation"]],
-        groups=int(attributes["groups"]),
-    )
-    return _epilogue(layer, result, len(shape) - 2)
+        flat = relax.op.reshape(x, [math.prod(shape[:-1]), int(weight.ty.shape[0])])
+        result, trailing = relax.op.matmul(flat, weight, out_dtype=sums), 0
+    else:
+        convolution = relax.op.nn.conv1d if layer.kind == "conv1d" else relax.op.nn.conv2d
+        result, trailing = (
+            convolution(x, weight, out_dtype=sums, **_window(attributes)),
+            len(shape) - 2,
+        )
+    result = _epilogue(layer, result, sums, trailing)
+    if sums != dtype:
+        result = relax.op.astype(result, dtype)
+    return relax.op.reshape(result, shape) if layer.kind == "matmul" else result
 
 
-def _epilogue(layer: CodedLayer, result: relax.Expr, trailing: int) -> relax.Expr:
-    """Append scale, bias and activation; the channel has ``trailing`` axes behind it.
+def _window(attributes: dict[str, Any]) -> dict[str, Any]:
+    names = ("strides", "padding", "dilation")
+    window = {name: [int(value) for value in attributes[name]] for name in names}
+    return {**window, "groups": int(attributes["groups"])}
 
-    -1: the channel is the last axis.
-    """
-    axes = [-1, *[1] * max(trailing, 0)]
+
+def _epilogue(layer: CodedLayer, result: relax.Expr, dtype: str, trailing: int) -> relax.Expr:
+    """Append scale, bias and activation; the channel has ``trailing`` axes behind it."""
+    axes = [-1, *[1] * trailing]
     for operator, value in ((relax.op.multiply, layer.scale), (relax.op.add, layer.bias)):
         if value is not None:
-            result = operator(result, relax.op.reshape(value, axes))
+            channels = relax.op.reshape(value, axes)
+            if str(value.ty.dtype.dtype) != dtype:
+                channels = relax.op.astype(channels, dtype)
+            result = operator(result, channels)
     low, high = (layer.attributes.get(key) for key in ("minimum", "maximum"))
     if low == 0 and high is None:
         return relax.op.nn.relu(result)
-    dtype = str(layer.data[0].ty.dtype.dtype)
     if low is not None:
         result = relax.op.maximum(result, relax.const(float(low), dtype))
     if high is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import helper
+import onnx
+from onnx import helper, numpy_helper
 from onnx_models import make_model
 
 node = helper.make_node
@@ -22,11 +23,14 @@ def data(*shape, dtype="float32", seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-def model_of(nodes, feeds, weights, outputs=("y",), **options):
+def model_of(nodes, feeds, weights, outputs=("y",)):
+    """Make the model and give its inputs back; shapes and types of the outputs are inferred."""
     inputs = {name: (list(array.shape), array.dtype.name) for name, array in feeds.items()}
-    kind = next((w.dtype.name for w in weights.values() if w.dtype.kind == "f"), "float32")
-    results = dict.fromkeys(outputs, (None, kind))
-    return make_model(nodes, inputs, results, weights, **options), feeds
+    model = make_model(nodes, inputs, dict.fromkeys(outputs), weights)
+    for output in model.graph.output:
+        output.ClearField("type")
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True, strict_mode=True)
+    return inferred, feeds
 
 
 def gemm():
@@ -157,7 +161,11 @@ def moved_weights():
     """Weights in Constant nodes, behind Transpose, Reshape, Identity, Slice and Split."""
     constant = helper.make_tensor("value", 1, [12, 18], weight(12, 18).tobytes(), raw=True)
     weights = {"t": weight(18, 12), "r": weight(3, 4, 18), "s": weight(20, 18), "p": weight(12, 36)}
-    weights |= {"shape": np.array([12, 18]), "starts": np.array([2, -1]), "ends": np.array([14, -99])}
+    weights |= {
+        "shape": np.array([12, 18]),
+        "starts": np.array([2, -1]),
+        "ends": np.array([14, -99]),
+    }
     weights |= {"axes": np.array([0, 1]), "steps": np.array([1, -1]), "k": weight(6, 36)}
     weights |= {"kernel": np.array([6, 4, 3, 3]), "parts": np.array([18, 18])}
     nodes = [
@@ -202,8 +210,6 @@ def branches():
             node(operator, [f"{name}_h"], [f"{name}_r"]),
             node("MatMul", [f"{name}_r", "w"], [f"{name}_y"]),
         ]
-        from onnx import numpy_helper
-
         initializer = numpy_helper.from_array(weight(16, 16, seed=len(own)), own)
         output = helper.make_tensor_value_info(f"{name}_y", 1, [2, 16])
         return helper.make_graph(nodes, name, [], [output], [initializer])
@@ -237,10 +243,45 @@ def extremes():
     return model_of(nodes, {"x": data(1, 24)}, weights, [f"y_{name}" for name in weights])
 
 
+def half_precision():
+    """Enough terms that sums in half precision would show."""
+    half = {"dtype": "float16"}
+    feeds = {"x": data(1, 256, 5, 5, **half), "m": data(20, 600, **half), "i": np.array([1, -1])}
+    weights = {"k": weight(16, 256, 3, 3, **half), "w": weight(600, 17, **half)}
+    weights |= {"b": data(16, **half), "t": weight(17, 9, **half)}
+    nodes = [
+        node("Conv", ["x", "k", "b"], ["c"], pads=[1, 1, 1, 1]),
+        node("Relu", ["c"], ["y0"]),
+        node("MatMul", ["m", "w"], ["y1"]),
+        node("Gather", ["t", "i"], ["y2"]),
+    ]
+    return model_of(nodes, feeds, weights, ["y0", "y1", "y2"])
+
+
+def stored_in_half_precision():
+    """Half precision in the file, cast to single where it is used."""
+    weights = {"k": weight(9, 8, 3, 3, dtype="float16"), "d": data(20, 17, dtype="float16")}
+    nodes = [
+        node("Cast", ["k"], ["k32"], to=1),
+        node("Cast", ["d"], ["d32"], to=1),
+        node("Conv", ["x", "k32"], ["y0"]),
+        node("MatMul", ["m", "d32"], ["y1"]),
+    ]
+    return model_of(nodes, {"x": data(1, 8, 6, 6), "m": data(2, 20)}, weights, ["y0", "y1"])
+
+
+def double_precision():
+    double = {"dtype": "float64"}
+    weights = {"w": weight(20, 17, **double), "b": data(17, **double)}
+    nodes = [node("MatMul", ["m", "w"], ["s"]), node("Add", ["s", "b"], ["y"])]
+    return model_of(nodes, {"m": data(3, 20, **double)}, weights)
+
+
 CASES = {
     case.__name__: case
     for case in (
         gemm, matmul_batches, matmul_sizes, conv2d, conv1d, gather, tied_embedding, lstm, gru,
         batch_norm, moved_weights, shared_weight, branches, extremes,
+        half_precision, stored_in_half_precision, double_precision,
     )
 }  # fmt: skip
