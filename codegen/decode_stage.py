@@ -157,14 +157,14 @@ class _DecodeRewriter:
         if region.attr_key != STREAM_ATTRIBUTE:
             return region
         self.regions += 1
-        # TVM 0.27 takes buffers of the scope "local" from the heap, small "global" ones from the
-        # stack, where LLVM keeps them in registers.
-        window = tir.decl_buffer((self.lanes,), "uint32", "window")
-        left = tir.decl_buffer((self.lanes,), "int32", "left")
-        position = tir.decl_buffer((1,), "int32", "position")
+        window = tir.decl_buffer((self.lanes,), "uint32", "window", scope="local")
+        left = tir.decl_buffer((self.lanes,), "int32", "left", scope="local")
+        position = tir.decl_buffer((1,), "int32", "position", scope="local")
 
         def decode(statement: tir.Stmt) -> tir.Stmt:
-            loads = [x for x in self._symbol_loads(statement.value) if _names(x, region.value)]
+            loads = self._symbol_loads(statement.value)
+            if isinstance(region.value, tir.Var):
+                loads = [load for load in loads if _names(load, region.value)]
             if not loads:
                 return statement
             if len(loads) > 1:
@@ -254,7 +254,7 @@ class _DecodeRewriter:
         table = self._table_of(load)
         assert table is not None
         every = lanes_of(lanes)
-        word = tir.decl_buffer((lanes,), "uint32", "word")
+        word = tir.decl_buffer((lanes,), "uint32", "word", scope="local")
         index = window[every] >> spread(WINDOW_BITS - self.code_length, "uint32", lanes)
         length = word[every] >> spread(16, "uint32", lanes)
         short = left[every] <= spread(REFILL_BITS, "int32", lanes)
@@ -262,7 +262,7 @@ class _DecodeRewriter:
         room = tir.max(spread(REFILL_BITS, "int32", lanes) - left[every], spread(0, "int32", lanes))
         refill = unit.expand(ahead, short) << tir.Cast(f"uint32x{lanes}", room)
         more = tir.Select(short, spread(REFILL_BITS, "int32", lanes), spread(0, "int32", lanes))
-        count = tir.decl_buffer((1,), "int32", "count")
+        count = tir.decl_buffer((1,), "int32", "count", scope="local")
         statements = [
             tir.AllocBuffer(word),
             tir.AllocBuffer(count),
@@ -284,7 +284,7 @@ class _DecodeRewriter:
         """Decode lane by lane, for units that cannot expand; symbols pass through the stack."""
         lane = tir.Var("lane", "int32")
         kind = load.source.ty.dtype
-        symbols = tir.decl_buffer((self.lanes,), kind, "symbols")
+        symbols = tir.decl_buffer((self.lanes,), kind, "symbols", scope="local")
         one = load.source[load.indices[0], lane]
         steps, symbol = self._stage(one, window, left, position)
         body = tir.SeqStmt([*steps, tir.BufferStore(symbols, symbol, [lane])])

@@ -17,13 +17,11 @@ from tvm import relax
 from tvm import tirx as tir
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from dcc.codegen.decode_stage import DecodeSpec, fold_decode
 from dcc.codegen.packed import PackedWeight
-from dcc.codegen.packed_streams import entropy_code
-from dcc.codegen.vector_units import vector_unit
 from dcc.passes.legalize_coded_layers import HUFFMAN, LAYER
 from dcc.passes.parameters import MAIN, constant, result_types
 from dcc.passes.weight_table import WeightTable
+from dcc.schedules.kernels import fold_kernel
 from dcc.targets.target import Target
 
 CALL_TIR = "relax.call_tir"
@@ -78,11 +76,8 @@ class _Folder(PyExprMutator):
     ) -> tuple[tvm.ir.GlobalVar, tir.PrimFunc, PackedWeight]:
         function = self.module[variable]
         packed = table.packed[variable.name_hint]
-        coded = entropy_code(packed)
-        halfwords = int(coded.arrays["stream"].size)
-        unit = vector_unit(self.features, packed.lanes)
-        spec = DecodeSpec(packed.symbols, packed.code_length, halfwords, unit)
-        kernel = fold_decode(function, spec).without_attr(HUFFMAN)
+        kernel, coded = fold_kernel(function, packed, self.features)
+        kernel = kernel.without_attr(HUFFMAN)
         folded = self.builder_.add_func(kernel, f"{variable.name_hint}_folded")
         table.packed[folded.name_hint] = coded
         table.note_packed(str(function.attrs[LAYER]), coded, replace=packed)

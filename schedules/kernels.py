@@ -12,8 +12,9 @@ from typing import Literal
 from tvm import tirx as tir
 from tvm.s_tir import SBlock, SBlockRealize
 
+from dcc.codegen.decode_stage import DecodeSpec, fold_decode
 from dcc.codegen.packed import PackedWeight, pack
-from dcc.codegen.packed_streams import pack_huffman
+from dcc.codegen.packed_streams import entropy_code, pack_huffman
 from dcc.codegen.vector_units import vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.errors import CompileError
@@ -137,3 +138,18 @@ def build_kernel(shape: LayerShape, packed: PackedWeight, target: Target) -> tir
         return lstm(packed, shape.recurrence, input_forget=flag, vectors=unit)
     flag = shape.flags["linear_before_reset"]
     return gru(packed, shape.recurrence, linear_before_reset=flag, vectors=unit)
+
+
+def fold_kernel(
+    kernel: tir.PrimFunc, packed: PackedWeight, features: frozenset[str]
+) -> tuple[tir.PrimFunc, PackedWeight]:
+    """Entropy-code the symbols of a huffman layout and fold their decoding into its kernel.
+
+    ``features`` are those of the target for which the kernel was built. Returns the kernel over
+    what is stored, and what is stored.
+    """
+    coded = entropy_code(packed)
+    unit = vector_unit(features, packed.lanes)
+    halfwords = int(coded.arrays["stream"].size)
+    spec = DecodeSpec(packed.symbols, packed.code_length, halfwords, unit)
+    return fold_decode(kernel, spec), coded

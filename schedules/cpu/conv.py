@@ -59,7 +59,7 @@ def _planes(x: tir.Buffer, g: ConvGeometry, dtype: str, accumulator: str) -> tir
     flat = IRBuilder.name("flat", T.decl_buffer((size,), dtype, data=x.data))
     if g.in_place and dtype == accumulator:
         return flat
-    planes = allocate("planes", (g.batch * g.image,), accumulator)
+    planes = allocate("planes", (g.batch * g.image,), accumulator, "global")
     loop = T.parallel if worth_parallel(g.batch * g.image) else T.serial
     with loop(0, g.batch * g.channels) as channel:
         for phase in range(g.phases):

@@ -47,7 +47,7 @@ def matmul(
         reader.declare()
         epilogue.declare()
         y = argument("y", (samples, packed.rows), dtype)
-        turned = allocate("turned", (packed.columns * samples,), accumulator)
+        turned = allocate("turned", (packed.columns * samples,), accumulator, "global")
         loop = T.parallel if worth_parallel(packed.columns * samples) else T.serial
         with loop(0, packed.columns) as column, T.serial(0, samples) as sample:
             value = tir.Cast(accumulator, x[sample, column])

@@ -54,7 +54,9 @@ class PixelKernel:
         loop = T.parallel if worth_parallel(work) else T.serial
         with loop(0, packed.slices) as index:
             IRBuilder.name("slice", index)
-            sums = allocate("sums", (block, packed.lanes, geometry.pixels), self.reader.accumulator)
+            sums = allocate(
+                "sums", (block, packed.lanes, geometry.pixels), self.reader.accumulator, "global"
+            )
             for first in range(0, geometry.batch, block):
                 images = min(block, geometry.batch - first)
                 self._block(index, first, images, sums)

@@ -89,7 +89,7 @@ def lstm(
         every = argument("every_hidden", (sizes.steps, sizes.batch, n), FLOAT)
         hidden = argument("hidden", state, FLOAT)
         cell = argument("cell", state, FLOAT)
-        gates = allocate("gates", (sizes.batch, 4 * n), FLOAT)
+        gates = allocate("gates", (sizes.batch, 4 * n), FLOAT, "global")
         _copy(hidden, first_hidden, sizes)
         _copy(cell, first_cell, sizes)
         with T.serial(0, sizes.steps) as step:
@@ -135,8 +135,8 @@ def gru(
         reader.declare()
         every = argument("every_hidden", (sizes.steps, sizes.batch, n), FLOAT)
         hidden = argument("hidden", state, FLOAT)
-        gates = allocate("gates", (sizes.batch, 3 * n), FLOAT)
-        reset_hidden = allocate("reset_hidden", state, FLOAT)
+        gates = allocate("gates", (sizes.batch, 3 * n), FLOAT, "global")
+        reset_hidden = allocate("reset_hidden", state, FLOAT, "global")
         _copy(hidden, first_hidden, sizes)
         with T.serial(0, sizes.steps) as step:
             place = bind("place", sizes.place(step))

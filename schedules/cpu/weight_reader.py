@@ -27,12 +27,9 @@ def bind(name: str, value: Expr) -> Expr:
     return IRBuilder.name(name, T.Bind(value))
 
 
-def allocate(name: str, shape: tuple[int, ...], dtype: str) -> tir.Buffer:
-    """Allocate a buffer in the kernel: up to 1 KiB on the stack, or in registers, else on the heap.
-
-    TVM 0.27 takes buffers of the scope "local" from the heap at any size, hence "global".
-    """
-    return IRBuilder.name(name, T.alloc_buffer(shape, dtype))
+def allocate(name: str, shape: tuple[int, ...], dtype: str, scope: str = "local") -> tir.Buffer:
+    """Allocate a buffer in the kernel: on the stack ("local") or from the workspace ("global")."""
+    return IRBuilder.name(name, T.alloc_buffer(shape, dtype, scope=scope))
 
 
 def argument(name: str, shape: tuple[int, ...], dtype: str) -> tir.Buffer:
