@@ -14,9 +14,13 @@ read:
         window[lane] <<= word >> 16; left[lane] -= word >> 16
         if left[lane] <= 16: append the next halfword of the slice
 
-The decoded weight never exists in memory. Reads must follow the stream: steps in order, lanes in
-order within a step, fields in the order of ``symbols`` within a step. The passes and the tuner both
-call this function.
+Kernels that read all lanes at once (``entries[bases[slice] + t, 0:16]``) decode them at once.
+Regions may be nested, for several slices in flight: a read belongs to the region whose slice its
+index names.
+
+The decoded weight never exists in memory. Reads must follow the stream: steps in order, within a
+step the fields in the order of ``symbols``, within a field the lanes in order. The passes and the
+tuner both call this function.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ import tvm_ffi
 from tvm import tirx as tir
 from tvm.ir import TensorLoad
 
+from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
 from dcc.errors import CompileError
 
 STREAM_ATTRIBUTE = "dcc.stream"
@@ -47,11 +52,14 @@ class DecodeSpec:
         Bits that index a decode table.
     halfwords
         Length of the stream.
+    unit
+        Vector instructions, for kernels that read the symbols of all lanes at once.
     """
 
     symbols: tuple[str, ...]
     code_length: int
     halfwords: int
+    unit: VectorUnit | None = None
 
 
 def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
@@ -83,7 +91,7 @@ def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
         for name in spec.symbols
     }
     sources = [(parameters[names.index(name)], tables[name]) for name in spec.symbols]
-    body = _DecodeRewriter(sources, starts, stream, spec.code_length).rewrite(function.body)
+    body = _DecodeRewriter(sources, starts, stream, spec).rewrite(function.body)
     at = names.index(spec.symbols[0])
     kept = [p for p in parameters if p.name not in spec.symbols]
     added = [starts, stream, *tables.values()]
@@ -98,12 +106,13 @@ class _DecodeRewriter:
         sources: list[tuple[tir.Var, tir.Buffer]],
         starts: tir.Buffer,
         stream: tir.Buffer,
-        code_length: int,
+        spec: DecodeSpec,
     ) -> None:
         self.sources = sources
         self.starts = starts
         self.stream = stream
-        self.code_length = code_length
+        self.code_length = spec.code_length
+        self.unit = spec.unit
         lanes = {int(source.ty.shape[1]) for source, _ in sources}
         if len(lanes) != 1:
             raise CompileError(f"decode stage: the symbol buffers differ in their lanes: {lanes}")
@@ -154,18 +163,22 @@ class _DecodeRewriter:
 
         def decode(statement: tir.Stmt) -> tir.Stmt:
             loads = self._symbol_loads(statement.value)
+            if isinstance(region.value, tir.Var):
+                loads = [load for load in loads if _names(load, region.value)]
             if not loads:
                 return statement
             if len(loads) > 1:
                 self.crowded.append(loads)
                 return statement
-            stage, symbol = self._stage(loads[0], window, left, position)
+            vector = isinstance(loads[0].indices[1], tir.Ramp)
+            stage = self._vector_stage if vector else self._stage
+            steps, symbol = stage(loads[0], window, left, position)
 
             def substitute(load: TensorLoad) -> Any:
                 return load if self._table_of(load) is None else symbol
 
             value = tvm_ffi.structural_map(statement.value, (TensorLoad, substitute))
-            return tir.SeqStmt([*stage, _with_value(statement, value)])
+            return tir.SeqStmt([*steps, _with_value(statement, value)])
 
         body = tvm_ffi.structural_map(region.body, ((tir.Bind, tir.BufferStore), decode))
         opening = self._opening(region.value, window, left, position)
@@ -228,6 +241,67 @@ class _DecodeRewriter:
             tir.BufferStore(position, position[0] + tir.Cast("int32", short), [0]),
         ]
         return statements, tir.Cast(load.source.ty.dtype, word & tir.const(0xFFFF, "uint32"))
+
+    def _vector_stage(
+        self, load: TensorLoad, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
+    ) -> tuple[list[tir.Stmt], tir.Expr]:
+        """Statements that decode one symbol of every lane, and the symbols."""
+        unit, lanes = self.unit, self.lanes
+        if unit is None or unit.lanes != lanes:
+            raise CompileError(f"decode stage: no vector unit of {lanes} lanes for '{load}'")
+        if not unit.expands:
+            return self._lane_by_lane(load, window, left, position)
+        table = self._table_of(load)
+        assert table is not None
+        every = lanes_of(lanes)
+        word = tir.decl_buffer((lanes,), "uint32", "word", scope="local")
+        index = window[every] >> spread(WINDOW_BITS - self.code_length, "uint32", lanes)
+        length = word[every] >> spread(16, "uint32", lanes)
+        short = left[every] <= spread(REFILL_BITS, "int32", lanes)
+        ahead = tir.Cast(f"uint32x{lanes}", self.stream[tir.Ramp(position[0], 1, lanes)])
+        room = tir.max(spread(REFILL_BITS, "int32", lanes) - left[every], spread(0, "int32", lanes))
+        refill = unit.expand(ahead, short) << tir.Cast(f"uint32x{lanes}", room)
+        more = tir.Select(short, spread(REFILL_BITS, "int32", lanes), spread(0, "int32", lanes))
+        count = tir.decl_buffer((1,), "int32", "count", scope="local")
+        statements = [
+            tir.AllocBuffer(word),
+            tir.AllocBuffer(count),
+            tir.BufferStore(
+                word, unit.gather(table, [0], tir.Cast(f"int32x{lanes}", index)), [every]
+            ),
+            tir.BufferStore(left, left[every] - tir.Cast(f"int32x{lanes}", length), [every]),
+            tir.BufferStore(window, (window[every] << length) | refill, [every]),
+            tir.BufferStore(count, unit.count(short), [0]),
+            tir.BufferStore(left, left[every] + more, [every]),
+            tir.BufferStore(position, position[0] + count[0], [0]),
+        ]
+        symbol = word[every] & spread(0xFFFF, "uint32", lanes)
+        return statements, tir.Cast(f"{load.source.ty.dtype}x{lanes}", symbol)
+
+    def _lane_by_lane(
+        self, load: TensorLoad, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
+    ) -> tuple[list[tir.Stmt], tir.Expr]:
+        """Decode lane by lane, for units that cannot expand; symbols pass through the stack."""
+        lane = tir.Var("lane", "int32")
+        kind = load.source.ty.dtype
+        symbols = tir.decl_buffer((self.lanes,), kind, "symbols", scope="local")
+        one = load.source[load.indices[0], lane]
+        steps, symbol = self._stage(one, window, left, position)
+        body = tir.SeqStmt([*steps, tir.BufferStore(symbols, symbol, [lane])])
+        loop = tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, body)
+        return [tir.AllocBuffer(symbols), loop], symbols[lanes_of(self.lanes)]
+
+
+def _names(load: TensorLoad, slice_index: tir.Expr) -> bool:
+    """Whether the index of ``load`` names the slice of a region."""
+    found = []
+
+    def visit(variable: tir.Var) -> None:
+        if variable.same_as(slice_index):
+            found.append(variable)
+
+    tvm_ffi.structural_walk(load.indices[0], (tir.Var, visit))
+    return bool(found)
 
 
 def _with_value(statement: tir.Stmt, value: object) -> tir.Stmt:

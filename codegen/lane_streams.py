@@ -12,7 +12,6 @@ bits it has asked ``bits // 16`` times.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,13 +47,12 @@ def interleave(
     lengths: npt.NDArray[np.integer],
     words: npt.NDArray[np.integer],
     bases: npt.NDArray[np.integer],
-    fields: int = 1,
 ) -> LaneStreams:
     """Write the codes ``words`` of ``lengths`` bits, both of shape (steps of all slices, lanes).
 
     ``bases`` gives the first step of each slice and the number of steps at the end. Where a step
-    reads several ``fields``, each of them is a row of its own (``bases`` counts rows), and a lane
-    reads all its fields before the next lane reads.
+    has several fields, each of them is a row of its own and ``bases`` counts rows: all lanes read a
+    field before they read the next, as a vector unit does.
     """
     lanes = lengths.shape[1]
     slices = len(bases) - 1
@@ -73,7 +71,7 @@ def interleave(
     starts = asked_before_slice[:-1] + initial * np.arange(slices)
     total = int(asked_before_slice[-1]) + initial * slices
 
-    places = _HalfwordPlaces(asked, starts, slice_of_step, fields)
+    places = _HalfwordPlaces(asked, starts, slice_of_step)
     halves = np.zeros(total + lanes, dtype=np.int64)
     first = begins >> 4
     shift = HALFWORD - (begins & 15) - lengths
@@ -103,13 +101,10 @@ class _HalfwordPlaces:
         asked: npt.NDArray[np.bool_],
         starts: npt.NDArray[np.integer],
         slice_of_step: npt.NDArray[np.integer],
-        fields: int,
     ) -> None:
         self.lanes = asked.shape[1]
         self.starts = starts
         step, lane = np.divmod(np.flatnonzero(asked), self.lanes)
-        reading = np.lexsort((step % fields, lane, step // fields))
-        step, lane = step[reading], lane[reading]
         owner = slice_of_step[step]
         stored = np.arange(step.size) + 2 * self.lanes * (owner + 1)
         sequence = np.lexsort((step, lane, owner))
@@ -163,13 +158,14 @@ def deinterleave_fields(
         left = np.full(lanes, WINDOW)
         position = int(start) + 2 * lanes
         for step in range(int(bases[index]), int(bases[index + 1])):
-            for lane, (field, table) in itertools.product(range(lanes), enumerate(tables)):
-                word = int(table[window[lane] >> (WINDOW - code_bits)])
-                out[step, field, lane] = word & 0xFFFF
-                window[lane] = (window[lane] << (word >> 16)) & 0xFFFFFFFF
-                left[lane] -= word >> 16
-                if left[lane] <= HALFWORD:
-                    window[lane] |= halfwords[position] << (HALFWORD - left[lane])
-                    left[lane] += HALFWORD
-                    position += 1
+            for field, table in enumerate(tables):
+                word = table[window >> (WINDOW - code_bits)].astype(np.int64)
+                out[step, field] = word & 0xFFFF
+                window = (window << (word >> 16)) & 0xFFFFFFFF
+                left -= word >> 16
+                short = np.flatnonzero(left <= HALFWORD)
+                ahead = halfwords[position : position + short.size]
+                window[short] |= ahead << (HALFWORD - left[short])
+                left[short] += HALFWORD
+                position += short.size
     return out

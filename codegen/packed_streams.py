@@ -83,7 +83,6 @@ def code_symbols(
         np.stack(lengths, axis=1).reshape(shape),
         np.stack(words, axis=1).reshape(shape),
         bases * len(tables),
-        len(tables),
     )
     return CodedSymbols(streams.starts, streams.halfwords, tables, streams.payload_bits)
 

@@ -17,12 +17,12 @@ from tvm import relax
 from tvm import tirx as tir
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from dcc.codegen.decode_stage import DecodeSpec, fold_decode
 from dcc.codegen.packed import PackedWeight
-from dcc.codegen.packed_streams import entropy_code
 from dcc.passes.legalize_coded_layers import HUFFMAN, LAYER
 from dcc.passes.parameters import MAIN, constant, result_types
 from dcc.passes.weight_table import WeightTable
+from dcc.schedules.kernels import fold_kernel
+from dcc.targets.target import Target
 
 CALL_TIR = "relax.call_tir"
 
@@ -33,6 +33,7 @@ class FoldHuffmanDecode:
     """Fold the decode stage into every PrimFunc marked ``dcc.huffman``."""
 
     table: WeightTable
+    target: Target | None = None
 
     def transform_module(
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
@@ -45,7 +46,7 @@ class FoldHuffmanDecode:
         ]
         if not marked:
             return module
-        folder = _Folder(module, self.table, marked)
+        folder = _Folder(module, self.table, marked, self.target)
         main = folder.visit_expr(module[MAIN])
         result = tvm.IRModule(dict(folder.builder_.get().functions_items()), module.attrs)
         result.update_func(result.get_global_var(MAIN), main)
@@ -59,10 +60,15 @@ class _Folder(PyExprMutator):
     """Adds the folded kernels under new names (their types are new), and redirects calls."""
 
     def __init__(
-        self, module: tvm.IRModule, table: WeightTable, marked: list[tvm.ir.GlobalVar]
+        self,
+        module: tvm.IRModule,
+        table: WeightTable,
+        marked: list[tvm.ir.GlobalVar],
+        target: Target | None,
     ) -> None:
         super().__init__(module)
         self.module = module
+        self.features = target.features if target is not None else frozenset()
         self.kernels = {v.name_hint: self._fold(v, table) for v in marked}
 
     def _fold(
@@ -70,9 +76,8 @@ class _Folder(PyExprMutator):
     ) -> tuple[tvm.ir.GlobalVar, tir.PrimFunc, PackedWeight]:
         function = self.module[variable]
         packed = table.packed[variable.name_hint]
-        coded = entropy_code(packed)
-        spec = DecodeSpec(packed.symbols, packed.code_length, int(coded.arrays["stream"].size))
-        kernel = fold_decode(function, spec).without_attr(HUFFMAN)
+        kernel, coded = fold_kernel(function, packed, self.features)
+        kernel = kernel.without_attr(HUFFMAN)
         folded = self.builder_.add_func(kernel, f"{variable.name_hint}_folded")
         table.packed[folded.name_hint] = coded
         table.note_packed(str(function.attrs[LAYER]), coded, replace=packed)

@@ -109,7 +109,7 @@ def compilation_steps(
         SelectStorage(table, target, storage, objective),
         "after_selection",
         LegalizeCodedLayers(table, target),
-        FoldHuffmanDecode(table),
+        FoldHuffmanDecode(table, target),
         # TVM plans the memory of both branches of an If as one sequence; as functions of their own
         # they are planned apart.
         OutlineBranches(),

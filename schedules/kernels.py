@@ -12,8 +12,10 @@ from typing import Literal
 from tvm import tirx as tir
 from tvm.s_tir import SBlock, SBlockRealize
 
+from dcc.codegen.decode_stage import DecodeSpec, fold_decode
 from dcc.codegen.packed import PackedWeight, pack
-from dcc.codegen.packed_streams import pack_huffman
+from dcc.codegen.packed_streams import entropy_code, pack_huffman
+from dcc.codegen.vector_units import vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.errors import CompileError
 from dcc.schedules.cpu.conv import conv
@@ -105,12 +107,19 @@ def build_kernel(shape: LayerShape, packed: PackedWeight, target: Target) -> tir
     has them, the results.
     """
     accumulator = accumulator_type(shape, packed)
+    unit = vector_unit(target.features, packed.lanes)
     epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
     if shape.kind == "take":
         return take(packed, shape.samples, shape.index_dtype, shape.dtype)
     if shape.kind == "matmul":
         return matmul(
-            packed, shape.samples, shape.dtype, epilogue, accumulator, vector=target.vector_floats
+            packed,
+            shape.samples,
+            shape.dtype,
+            epilogue,
+            accumulator,
+            vector=target.vector_floats,
+            unit=unit,
         )
     if shape.geometry is not None:
         return conv(
@@ -125,5 +134,22 @@ def build_kernel(shape: LayerShape, packed: PackedWeight, target: Target) -> tir
     if shape.recurrence is None:
         raise CompileError(f"no kernel for a layer of kind '{shape.kind}'")
     if shape.kind == "lstm":
-        return lstm(packed, shape.recurrence, input_forget=shape.flags["input_forget"])
-    return gru(packed, shape.recurrence, linear_before_reset=shape.flags["linear_before_reset"])
+        flag = shape.flags["input_forget"]
+        return lstm(packed, shape.recurrence, input_forget=flag, vectors=unit)
+    flag = shape.flags["linear_before_reset"]
+    return gru(packed, shape.recurrence, linear_before_reset=flag, vectors=unit)
+
+
+def fold_kernel(
+    kernel: tir.PrimFunc, packed: PackedWeight, features: frozenset[str]
+) -> tuple[tir.PrimFunc, PackedWeight]:
+    """Entropy-code the symbols of a huffman layout and fold their decoding into its kernel.
+
+    ``features`` are those of the target for which the kernel was built. Returns the kernel over
+    what is stored, and what is stored.
+    """
+    coded = entropy_code(packed)
+    unit = vector_unit(features, packed.lanes)
+    halfwords = int(coded.arrays["stream"].size)
+    spec = DecodeSpec(packed.symbols, packed.code_length, halfwords, unit)
+    return fold_decode(kernel, spec), coded

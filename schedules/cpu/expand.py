@@ -52,9 +52,8 @@ def expand(
             with (
                 reader.stream(index),
                 T.serial(0, reader.steps(index)) as step,
-                T.serial(0, packed.lanes) as lane,
+                reader.each_lane(index, step) as (lane, gap, value),
             ):
-                gap, value = reader.read(index, step, lane)
                 T.buffer_store(column, column[lane] + gap + 1, [lane])
                 row, place = reader.row(index, lane), column[lane]
                 with T.If(tir.And(row < packed.rows, place < packed.columns)), T.Then():

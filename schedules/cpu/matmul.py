@@ -10,10 +10,12 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
+from dcc.codegen.vector_units import VectorUnit
 from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.pixels import PixelKernel
-from dcc.schedules.cpu.rows import matmul_rows, worth_parallel
+from dcc.schedules.cpu.product import emit_product, make_reader
+from dcc.schedules.cpu.rows import worth_parallel
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument
 
 # From so many samples on, a weight is worth a vector of samples.
@@ -28,6 +30,7 @@ def matmul(
     accumulator: str,
     *,
     vector: int,
+    unit: VectorUnit | None = None,
 ) -> tir.PrimFunc:
     """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])``.
 
@@ -35,7 +38,7 @@ def matmul(
     rows). ``vector`` is the width of a vector register in elements.
     """
     if samples < MANY_SAMPLES:
-        return matmul_rows(packed, samples, dtype, epilogue, accumulator)
+        return _few_samples(packed, samples, dtype, epilogue, accumulator, unit)
     geometry = ConvGeometry(1, packed.columns, 1, samples, packed.rows, (1, 1))
     reader = WeightReader(packed, accumulator)
     with IRBuilder() as builder, T.prim_func():
@@ -54,4 +57,33 @@ def matmul(
             T.buffer_store(y, epilogue.apply(total, channel, dtype), [place, channel])
 
         PixelKernel(reader, geometry, vector, turned, store).emit()
+    return builder.get()
+
+
+def _few_samples(
+    packed: PackedWeight,
+    samples: int,
+    dtype: str,
+    epilogue: Epilogue,
+    accumulator: str,
+    unit: VectorUnit | None,
+) -> tir.PrimFunc:
+    """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])`` for a few samples.
+
+    Parameters of the kernel: x (samples, columns), the packed arrays, scale and bias, y (samples,
+    rows).
+    """
+    reader = make_reader(packed, samples, dtype, accumulator, unit)
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("matmul_rows")
+        x = argument("x", (samples, packed.columns), dtype)
+        reader.declare()
+        epilogue.declare()
+        y = argument("y", (samples, packed.rows), dtype)
+
+        def store(sample: Expr, row: Expr, total: Expr) -> None:
+            T.buffer_store(y, epilogue.apply(total, row, dtype), [sample, row])
+
+        work = packed.steps * packed.lanes * samples
+        emit_product(reader, samples, x, store, parallel=worth_parallel(work))
     return builder.get()

@@ -103,8 +103,10 @@ class PixelKernel:
         column: tir.Buffer,
     ) -> None:
         packed = self.reader.packed
-        with T.serial(0, count) as step, T.serial(0, packed.lanes) as lane:
-            gap, value = self.reader.read(index, begin + step, lane)
+        with (
+            T.serial(0, count) as step,
+            self.reader.each_lane(index, begin + step) as (lane, gap, value),
+        ):
             if self.reader.every_column:
                 place: Expr = begin + step
             else:

@@ -16,7 +16,9 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.rows import emit_rows, worth_parallel
+from dcc.codegen.vector_units import VectorUnit
+from dcc.schedules.cpu.product import emit_product, make_reader
+from dcc.schedules.cpu.rows import worth_parallel
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
 
 FLOAT = "float32"
@@ -53,24 +55,30 @@ def _product(
 ) -> None:
     """``out[sample, row] = sum over units of recurrence[row, unit] * vector[sample, unit]``."""
     packed = reader.packed
-    emit_rows(
+    emit_product(
         reader,
         sizes.batch,
-        lambda sample, unit: vector[sample, unit],
+        vector,
         lambda sample, row, total: T.buffer_store(out, total, [sample, row]),
         parallel=worth_parallel(packed.steps * packed.lanes * sizes.batch / 4),
         slices=slices,
     )
 
 
-def lstm(packed: PackedWeight, sizes: Recurrence, *, input_forget: bool) -> tir.PrimFunc:
+def lstm(
+    packed: PackedWeight,
+    sizes: Recurrence,
+    *,
+    input_forget: bool,
+    vectors: VectorUnit | None = None,
+) -> tir.PrimFunc:
     """Kernel of an LSTM, gates i, o, f, c (ONNX operator LSTM).
 
     Parameters of the kernel: projected (T, B, 4 H), initial hidden and cell (B, H), the packed
     arrays, then all hidden states (T, B, H), the last hidden and the last cell state (B, H).
     """
     n = sizes.hidden
-    reader = WeightReader(packed)
+    reader = make_reader(packed, sizes.batch, FLOAT, FLOAT, vectors)
     state = (sizes.batch, n)
     with IRBuilder() as builder, T.prim_func():
         T.func_name("lstm")
@@ -104,14 +112,20 @@ def lstm(packed: PackedWeight, sizes: Recurrence, *, input_forget: bool) -> tir.
     return builder.get()
 
 
-def gru(packed: PackedWeight, sizes: Recurrence, *, linear_before_reset: bool) -> tir.PrimFunc:
+def gru(
+    packed: PackedWeight,
+    sizes: Recurrence,
+    *,
+    linear_before_reset: bool,
+    vectors: VectorUnit | None = None,
+) -> tir.PrimFunc:
     """Kernel of a GRU, gates z, r, h (ONNX operator GRU).
 
     Parameters of the kernel: projected (T, B, 3 H), recurrent bias (3 H), initial hidden (B, H),
     the packed arrays, then all hidden states (T, B, H) and the last one (B, H).
     """
     n = sizes.hidden
-    reader = WeightReader(packed)
+    reader = make_reader(packed, sizes.batch, FLOAT, FLOAT, vectors)
     state = (sizes.batch, n)
     with IRBuilder() as builder, T.prim_func():
         T.func_name("gru")
@@ -166,10 +180,10 @@ def _candidate_product(
         with T.If(row >= first), T.Then():
             T.buffer_store(gates, total, [sample, row])
 
-    emit_rows(
+    emit_product(
         reader,
         sizes.batch,
-        lambda sample, unit: vector[sample, unit],
+        vector,
         store,
         parallel=worth_parallel(packed.steps * packed.lanes * sizes.batch / 12),
         slices=(first // packed.lanes, packed.slices),

@@ -17,13 +17,11 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.epilogue import Epilogue
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
+from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
 
 # A parallel loop costs some microseconds: below this many multiplications it does not pay.
 PARALLEL_MULTIPLICATIONS = 30_000
 
-Load = Callable[[Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr], None]
 
 
@@ -35,13 +33,13 @@ def worth_parallel(multiplications: float) -> bool:
 def emit_rows(
     reader: WeightReader,
     samples: int,
-    load: Load,
+    source: tir.Buffer,
     store: Store,
     *,
     parallel: bool,
     slices: tuple[int, int] | None = None,
 ) -> None:
-    """Emit ``store(sample, row, sum over columns of weight[row, column] * load(sample, column))``.
+    """Emit ``store(sample, row, sum of weight[row, column] * source[sample, column])``.
 
     ``slices`` restricts the rows to a range of slices.
     """
@@ -60,9 +58,8 @@ def emit_rows(
         with (
             reader.stream(index),
             T.serial(0, reader.steps(index)) as step,
-            T.serial(0, packed.lanes) as lane,
+            reader.each_lane(index, step) as (lane, gap, value),
         ):
-            gap, value = reader.read(index, step, lane)
             if reader.every_column:
                 place: Expr = step
             else:
@@ -70,7 +67,7 @@ def emit_rows(
                 # Lanes padded to the longest of the slice run past the last column, with zeros.
                 place = bind("place", tir.min(column[lane], packed.columns - 1))
             with T.serial(0, samples) as sample:
-                term = value * tir.Cast(reader.accumulator, load(sample, place))
+                term = value * tir.Cast(reader.accumulator, source[sample, place])
                 T.buffer_store(sums, sums[sample, lane] + term, [sample, lane])
         with T.serial(0, packed.lanes) as lane:
             row = reader.row(index, lane)
@@ -86,32 +83,3 @@ def guard(row: Expr, packed: PackedWeight) -> Iterator[None]:
         return
     with T.If(row < packed.rows), T.Then():
         yield
-
-
-def matmul_rows(
-    packed: PackedWeight, samples: int, dtype: str, epilogue: Epilogue, accumulator: str
-) -> tir.PrimFunc:
-    """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])`` for a few samples.
-
-    Parameters of the kernel: x (samples, columns), the packed arrays, scale and bias, y (samples,
-    rows).
-    """
-    reader = WeightReader(packed, accumulator)
-    with IRBuilder() as builder, T.prim_func():
-        T.func_name("matmul_rows")
-        x = argument("x", (samples, packed.columns), dtype)
-        reader.declare()
-        epilogue.declare()
-        y = argument("y", (samples, packed.rows), dtype)
-
-        def store(sample: Expr, row: Expr, total: Expr) -> None:
-            T.buffer_store(y, epilogue.apply(total, row, dtype), [sample, row])
-
-        emit_rows(
-            reader,
-            samples,
-            lambda sample, column: x[sample, column],
-            store,
-            parallel=worth_parallel(packed.steps * packed.lanes * samples),
-        )
-    return builder.get()

@@ -7,7 +7,8 @@ entropy-coded form is the same kernel after ``codegen.decode_stage.fold_decode``
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -78,9 +79,29 @@ class WeightReader:
         bases = self.buffers["bases"]
         return bases[slice_index + 1] - bases[slice_index]
 
-    def read(self, slice_index: Expr, step: Expr, lane: Expr) -> tuple[Expr, Expr]:
-        """Read (gap, value) of a lane; the gap is 0 where every column has an entry."""
-        gap: Expr = tir.const(0, "int32")
+    @contextmanager
+    def each_lane(self, slice_index: Expr, step: Expr) -> Iterator[tuple[Expr, Expr, Expr]]:
+        """Loop over the lanes of a step with (lane, gap, value) of each.
+
+        Where gaps and codes are symbols of their own, all gaps are read before the codes: the order
+        of the streams.
+        """
+        gaps = None
+        if len(self.packed.symbols) > 1:
+            gaps = allocate("gaps_of_step", (self.packed.lanes,), "int32")
+            with T.serial(0, self.packed.lanes) as lane:
+                T.buffer_store(gaps, self._symbol("gaps", slice_index, step, lane), [lane])
+        with T.serial(0, self.packed.lanes) as lane:
+            gap, value = self.read(slice_index, step, lane, None if gaps is None else gaps[lane])
+            yield lane, gap, value
+
+    def read(
+        self, slice_index: Expr, step: Expr, lane: Expr, gap: Expr | None = None
+    ) -> tuple[Expr, Expr]:
+        """Read (gap, value) of a lane; the gap is 0 where every column has an entry.
+
+        A ``gap`` that has been read already is passed through.
+        """
         code: Expr = tir.const(0, "int32")
         bits = self.packed.code_bits
         if "entries" in self.buffers:
@@ -88,11 +109,11 @@ class WeightReader:
             gap = entry >> bits
             code = entry & ((1 << bits) - 1) if self.packed.gap_bits is not None else entry
         else:
-            if "gaps" in self.buffers:
+            if "gaps" in self.buffers and gap is None:
                 gap = self._symbol("gaps", slice_index, step, lane)
             if "codes" in self.buffers:
                 code = self._code(slice_index, step, lane)
-        return gap, bind(
+        return tir.const(0, "int32") if gap is None else gap, bind(
             "value", tir.Cast(self.accumulator, self._value(code, slice_index, step, lane))
         )
 

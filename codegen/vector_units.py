@@ -1,0 +1,167 @@
+"""Vector instructions that TVM has no operator for, as LLVM intrinsics.
+
+A unit is chosen by the features of the instruction set and the number of lanes. Where there is
+none, kernels loop over the lanes and LLVM vectorises what it can. TVM makes scalar loads of a
+vector of indices, hence the gathers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tvm import tirx as tir
+from tvm.tirx.script import builder as T
+
+Expr: TypeAlias = tir.Expr
+WORD = 4
+"""Bytes of a gathered element."""
+
+
+def spread(value: int | float, like: str, lanes: int) -> Expr:
+    """Put a constant of scalar type ``like`` in every lane."""
+    return tir.Broadcast(tir.const(value, like), lanes)
+
+
+def lanes_of(lanes: int) -> Expr:
+    """Index all lanes: 0, 1, ..., ``lanes - 1``."""
+    return tir.Ramp(0, 1, lanes)
+
+
+@dataclass(frozen=True)
+class VectorUnit(ABC):
+    """Instructions on vectors of 32-bit elements.
+
+    Attributes
+    ----------
+    lanes
+        Elements of a vector.
+    expands
+        Whether :meth:`expand` is there.
+    """
+
+    lanes: int
+    expands: bool = False
+
+    @property
+    def register_entries(self) -> int:
+        """Entries of the largest table that :meth:`lookup` holds in registers."""
+        return self.lanes
+
+    @abstractmethod
+    def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
+        """Load elements of a 32-bit ``buffer``, ``index`` (int32 vector) behind ``start``."""
+
+    @abstractmethod
+    def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
+        """Look a local float32 ``table`` up at the low bits of ``index``, without a load."""
+
+    def expand(self, source: Expr, mask: Expr) -> Expr:
+        """Spread the first elements of ``source`` (uint32) over the lanes that ``mask`` sets."""
+        raise NotImplementedError
+
+    def count(self, mask: Expr) -> Expr:
+        """Count the lanes that ``mask`` sets; LLVM makes it a population count."""
+        wide = tir.Cast(f"int32x{self.lanes}", mask)
+        return T.call_llvm_pure_intrin("int32", "llvm.vector.reduce.add", wide)
+
+
+def _address(buffer: tir.Buffer, start: list[Expr | int]) -> Expr:
+    return T.address_of(buffer[tuple(start)])
+
+
+def _kind(buffer: tir.Buffer) -> str:
+    return str(buffer.ty.dtype)
+
+
+@dataclass(frozen=True)
+class Avx512(VectorUnit):
+    """AVX-512F, 16 lanes."""
+
+    lanes: int = 16
+    expands: bool = True
+
+    @property
+    def register_entries(self) -> int:
+        """Two registers make one table."""
+        return 2 * self.lanes
+
+    def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
+        """``vgatherdps`` and ``vpgatherdd``."""
+        kind = _kind(buffer)
+        name = "dps" if kind == "float32" else "dpi"
+        return T.call_llvm_pure_intrin(
+            f"{kind}x16",
+            f"llvm.x86.avx512.mask.gather.{name}.512",
+            spread(0, kind, 16),
+            _address(buffer, start),
+            index,
+            tir.Broadcast(tir.const(True, "bool"), 16),
+            tir.const(WORD, "int32"),
+        )
+
+    def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
+        """``vpermps`` up to 16 entries, ``vpermt2ps`` up to 32."""
+        low = table[tir.Ramp(0, 1, 16)]
+        if int(table.ty.shape[0]) == 16:
+            return T.call_llvm_pure_intrin(
+                "float32x16", "llvm.x86.avx512.permvar.sf.512", low, index
+            )
+        high = table[tir.Ramp(16, 1, 16)]
+        return T.call_llvm_pure_intrin(
+            "float32x16", "llvm.x86.avx512.vpermi2var.ps.512", low, index, high
+        )
+
+    def expand(self, source: Expr, mask: Expr) -> Expr:
+        """``vpexpandd``."""
+        zero = spread(0, "uint32", 16)
+        return T.call_llvm_pure_intrin(
+            "uint32x16", "llvm.x86.avx512.mask.expand", source, zero, mask
+        )
+
+
+@dataclass(frozen=True)
+class Avx2(VectorUnit):
+    """AVX2, 8 lanes."""
+
+    lanes: int = 8
+
+    def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
+        """``vgatherdps`` and ``vpgatherdd``; the sign bits of the last vector select the lanes."""
+        kind = _kind(buffer)
+        scale = tir.const(WORD, "int8")
+        if kind == "float32":
+            every = tir.reinterpret("float32x8", spread(-1, "int32", 8))
+            return T.call_llvm_pure_intrin(
+                "float32x8",
+                "llvm.x86.avx2.gather.d.ps.256",
+                spread(0, kind, 8),
+                _address(buffer, start),
+                index,
+                every,
+                scale,
+            )
+        return T.call_llvm_pure_intrin(
+            f"{kind}x8",
+            "llvm.x86.avx2.gather.d.d.256",
+            spread(0, kind, 8),
+            _address(buffer, start),
+            index,
+            spread(-1, "int32", 8),
+            scale,
+        )
+
+    def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
+        """``vpermps``."""
+        low = table[tir.Ramp(0, 1, 8)]
+        return T.call_llvm_pure_intrin("float32x8", "llvm.x86.avx2.permps", low, index)
+
+
+def vector_unit(features: frozenset[str], lanes: int) -> VectorUnit | None:
+    """Choose the unit that runs ``lanes`` rows in lockstep; None where there is none."""
+    if "avx512f" in features and lanes == 16:
+        return Avx512()
+    if "avx2" in features and lanes == 8:
+        return Avx2()
+    return None

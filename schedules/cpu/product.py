@@ -1,0 +1,38 @@
+"""The product of a packed weight and a few vectors, on vector instructions where they fit."""
+
+from __future__ import annotations
+
+from tvm import tirx as tir
+
+from dcc.codegen.packed import PackedWeight
+from dcc.codegen.vector_units import VectorUnit
+from dcc.schedules.cpu.rows import Store, emit_rows
+from dcc.schedules.cpu.vector_reader import VectorReader
+from dcc.schedules.cpu.vector_rows import emit_vector_rows, fits_vectors
+from dcc.schedules.cpu.weight_reader import WeightReader
+
+
+def make_reader(
+    packed: PackedWeight, samples: int, dtype: str, accumulator: str, unit: VectorUnit | None
+) -> WeightReader:
+    """Reader for :func:`emit_product`; the kernel declares its parameters."""
+    if unit is not None and fits_vectors(packed, samples, dtype, unit):
+        return VectorReader(packed, accumulator, unit=unit)
+    return WeightReader(packed, accumulator)
+
+
+def emit_product(
+    reader: WeightReader,
+    samples: int,
+    source: tir.Buffer,
+    store: Store,
+    *,
+    parallel: bool,
+    slices: tuple[int, int] | None = None,
+) -> None:
+    """Emit ``store(sample, row, sum of weight[row, column] * source[sample, column])``.
+
+    ``source`` has shape (samples, columns); ``slices`` restricts the rows to a range of slices.
+    """
+    emit = emit_vector_rows if isinstance(reader, VectorReader) else emit_rows
+    emit(reader, samples, source, store, parallel=parallel, slices=slices)  # type: ignore[arg-type]
