@@ -22,6 +22,7 @@ from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
 from dcc.passes.link_weights import LinkWeights
 from dcc.schedules.cpu.default import apply_default_schedules
+from dcc.schedules.cpu.stack import PIPELINE
 from dcc.targets.target import Target
 from dcc.targets.toolchain import find_compiler
 
@@ -89,7 +90,12 @@ def lower_and_build(
         The file cannot be written.
     """
     compiler = find_compiler()
-    executable = relax.build(lower(module, target, section), target.tvm_target(), relax_pipeline=None)
+    executable = relax.build(
+        lower(module, target, section),
+        target.tvm_target(),
+        relax_pipeline=None,
+        tir_pipeline=PIPELINE,
+    )
     with _work_folder(output) as folder:
         text = json.dumps(metadata, ensure_ascii=False).encode()
         weights = section.assemble(text, target, folder)

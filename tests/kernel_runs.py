@@ -6,9 +6,8 @@ import numpy as np
 import tvm
 from weights import legal_forms, random_weight
 
-from dcc.codegen.decode_stage import DecodeSpec, fold_decode
-from dcc.codegen.packed_streams import entropy_code
-from dcc.schedules.kernels import build_kernel, default_lanes, pack_for
+from dcc.schedules.cpu.stack import PIPELINE
+from dcc.schedules.kernels import build_kernel, default_lanes, fold_kernel, pack_for
 from dcc.targets.registry import get_target
 
 HOST = get_target("host")
@@ -42,9 +41,8 @@ def stored(kernel, packed):
     """The kernel over what is stored, and the arrays that it reads."""
     if packed.form != "huffman":
         return kernel, packed.arrays
-    arrays = entropy_code(packed).arrays
-    spec = DecodeSpec(packed.symbols, packed.code_length, arrays["stream"].size)
-    return fold_decode(kernel, spec), arrays
+    folded, coded = fold_kernel(kernel, packed, HOST.features)
+    return folded, coded.arrays
 
 
 def run_all(kernels, outputs, threads=None):
@@ -52,7 +50,7 @@ def run_all(kernels, outputs, threads=None):
     functions = {
         name: function.with_attr("global_symbol", name) for name, (function, _) in kernels.items()
     }
-    library = tvm.compile(tvm.IRModule(functions), HOST.tvm_target())
+    library = tvm.compile(tvm.IRModule(functions), HOST.tvm_target(), tir_pipeline=PIPELINE)
     configure = tvm.get_global_func("runtime.config_threadpool")
     results = {}
     for name, (_, arguments) in kernels.items():
