@@ -1,7 +1,7 @@
 """Every error that dcc raises on purpose.
 
-A message says what went wrong, where, what was expected and what to do. The command line prints it on one line and
-exits with 2. This module imports nothing, so that every layer may use it.
+A message says what went wrong, where, what was expected and what to do. The command line prints it
+on one line and exits with 2. This module imports nothing, so that every layer may use it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.passes.layer_shapes import layer_shape, shape_of, weight_matrix
 from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
 from dcc.passes.operators.recurrent import recurrence_types
-from dcc.passes.ordinary_layers import ordinary_layer
+from dcc.passes.ordinary_layers import ordinary_layer, reshaped
 from dcc.passes.parameters import MAIN, constant, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import estimate_all
@@ -173,19 +173,19 @@ class _Legalizer(PyExprMutator):
         result = relax.call_tir(variable, [*data, *weights, *epilogue], out)
         if layer.kind not in ("matmul", "take"):
             return result
-        return relax.op.reshape(self.builder_.emit(result), shape_of(call))
+        return reshaped(self.builder_.emit(result), shape_of(call))
 
     def _flattened(
         self, layer: CodedLayer, shape: LayerShape, packed: PackedWeight
     ) -> tuple[list[relax.Expr], list[relax.TensorType] | relax.TensorType]:
         """Shape the kernel's data arguments, and give the types of its results."""
         if layer.kind == "matmul":
-            x = relax.op.reshape(layer.data[0], [shape.samples, packed.columns])
+            x = reshaped(layer.data[0], [shape.samples, packed.columns])
             return [self.builder_.emit(x)], relax.TensorType(
                 [shape.samples, packed.rows], shape.dtype
             )
         if layer.kind == "take":
-            indices = relax.op.reshape(layer.data[0], [shape.samples])
+            indices = reshaped(layer.data[0], [shape.samples])
             return [self.builder_.emit(indices)], relax.TensorType(
                 [shape.samples, packed.columns], shape.dtype
             )

@@ -23,7 +23,7 @@ def ordinary_layer(layer: CodedLayer, weight: relax.Expr, shape: list[int]) -> r
     # Sums of half precision lose digits: they are formed in single precision, and rounded once.
     sums = "float32" if dtype in ("float16", "bfloat16") else dtype
     if layer.kind == "matmul":
-        flat = relax.op.reshape(x, [math.prod(shape[:-1]), int(weight.ty.shape[0])])
+        flat = reshaped(x, [math.prod(shape[:-1]), int(weight.ty.shape[0])])
         result, trailing = relax.op.matmul(flat, weight, out_dtype=sums), 0
     else:
         convolution = relax.op.nn.conv1d if layer.kind == "conv1d" else relax.op.nn.conv2d
@@ -34,7 +34,8 @@ def ordinary_layer(layer: CodedLayer, weight: relax.Expr, shape: list[int]) -> r
     result = _epilogue(layer, result, sums, trailing)
     if sums != dtype:
         result = relax.op.astype(result, dtype)
-    return relax.op.reshape(result, shape) if layer.kind == "matmul" else result
+    flattened = layer.kind == "matmul" and len(shape) != 2
+    return relax.op.reshape(result, shape) if flattened else result
 
 
 def _window(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -60,3 +61,9 @@ def _epilogue(layer: CodedLayer, result: relax.Expr, dtype: str, trailing: int) 
     if high is not None:
         result = relax.op.minimum(result, relax.const(float(high), dtype))
     return result
+
+
+def reshaped(value: relax.Expr, shape: list[int]) -> relax.Expr:
+    """Reshape ``value``, which has a type; itself where it has that shape, to spare a copy."""
+    same = [int(size) for size in value.ty.shape] == shape
+    return value if same else relax.op.reshape(value, shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dcc.cli.options import common_options, json_option
+from dcc.cli.options import common_options, json_option, parse_shapes
 
 
 @click.command()
@@ -17,16 +17,32 @@ from dcc.cli.options import common_options, json_option
     metavar="NAME_OR_YAML",
     help="How to compress; see 'dcc recipes'.",
 )
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=1,3,224,224",
+    help="Fix the shape of the input NAME for the passes (repeatable).",
+)
+@click.option("--dump", metavar="DIR", help="Write the IR after each pass into DIR.")
 @json_option
 @common_options
-def compress(model: str, output: str, recipe: str, json_file: str | None) -> None:
+def compress(
+    model: str,
+    output: str,
+    recipe: str,
+    shapes: tuple[str, ...],
+    dump: str | None,
+    json_file: str | None,
+) -> None:
     """Compress a model into a container."""
     import dcc
     from dcc.cli.console import shown_progress, write_json
     from dcc.cli.tables import print_report
 
+    fixed = parse_shapes(shapes)
     with shown_progress():
-        dcc.compress(model, output, recipe=recipe)
+        dcc.compress(model, output, recipe=recipe, shapes=fixed or None, dump=dump)
     report = dcc.inspect(output)
     write_json(json_file, report.to_json())
     print_report(report)
