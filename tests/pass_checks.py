@@ -69,7 +69,7 @@ def constant_bytes(module: tvm.IRModule) -> list[int]:
     sizes: list[int] = []
 
     def visit(expression):
-        if isinstance(expression, GenericConst):
+        if isinstance(expression, GenericConst) and hasattr(expression.value, "numpy"):
             sizes.append(expression.value.numpy().nbytes)
 
     for _, function in module.functions_items():
