@@ -25,41 +25,18 @@ tuner both call this function.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import tvm_ffi
 from tvm import tirx as tir
 from tvm.ir import TensorLoad
 
-from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
+from dcc.codegen.decode_steps import DecodeSpec, LaneWindows
 from dcc.errors import CompileError
 
+__all__ = ["STREAM_ATTRIBUTE", "DecodeSpec", "fold_decode"]
+
 STREAM_ATTRIBUTE = "dcc.stream"
-WINDOW_BITS = 32
-REFILL_BITS = 16
-
-
-@dataclass(frozen=True)
-class DecodeSpec:
-    """What a folded kernel reads instead of its symbol buffers.
-
-    Attributes
-    ----------
-    symbols
-        Parameter names of the symbol buffers, shape (steps, lanes), in the order of their reads.
-    code_length
-        Bits that index a decode table.
-    halfwords
-        Length of the stream.
-    unit
-        Vector instructions, for kernels that read the symbols of all lanes at once.
-    """
-
-    symbols: tuple[str, ...]
-    code_length: int
-    halfwords: int
-    unit: VectorUnit | None = None
 
 
 def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
@@ -111,8 +88,7 @@ class _DecodeRewriter:
         self.sources = sources
         self.starts = starts
         self.stream = stream
-        self.code_length = spec.code_length
-        self.unit = spec.unit
+        self.spec = spec
         lanes = {int(source.ty.shape[1]) for source, _ in sources}
         if len(lanes) != 1:
             raise CompileError(f"decode stage: the symbol buffers differ in their lanes: {lanes}")
@@ -157,9 +133,7 @@ class _DecodeRewriter:
         if region.attr_key != STREAM_ATTRIBUTE:
             return region
         self.regions += 1
-        window = tir.decl_buffer((self.lanes,), "uint32", "window", scope="local")
-        left = tir.decl_buffer((self.lanes,), "int32", "left", scope="local")
-        position = tir.decl_buffer((1,), "int32", "position", scope="local")
+        windows = LaneWindows(self.lanes, self.stream, self.spec)
 
         def decode(statement: tir.Stmt) -> tir.Stmt:
             loads = self._symbol_loads(statement.value)
@@ -170,9 +144,9 @@ class _DecodeRewriter:
             if len(loads) > 1:
                 self.crowded.append(loads)
                 return statement
-            vector = isinstance(loads[0].indices[1], tir.Ramp)
-            stage = self._vector_stage if vector else self._stage
-            steps, symbol = stage(loads[0], window, left, position)
+            table = self._table_of(loads[0])
+            assert table is not None
+            steps, symbol = windows.decode(loads[0], table)
 
             def substitute(load: TensorLoad) -> Any:
                 return load if self._table_of(load) is None else symbol
@@ -181,115 +155,7 @@ class _DecodeRewriter:
             return tir.SeqStmt([*steps, _with_value(statement, value)])
 
         body = tvm_ffi.structural_map(region.body, ((tir.Bind, tir.BufferStore), decode))
-        opening = self._opening(region.value, window, left, position)
-        return tir.SeqStmt(
-            [
-                tir.AllocBuffer(window),
-                tir.AllocBuffer(left),
-                tir.AllocBuffer(position),
-                opening,
-                body,
-            ]
-        )
-
-    def _opening(
-        self, slice_index: tir.Expr, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
-    ) -> tir.Stmt:
-        """Load the first two halfwords of every lane."""
-        lane = tir.Var("lane", "int32")
-        start = self.starts[slice_index]
-        high = tir.Cast("uint32", self.stream[start + lane])
-        low = tir.Cast("uint32", self.stream[start + self.lanes + lane])
-        fill = tir.SeqStmt(
-            [
-                tir.BufferStore(window, (high << tir.const(REFILL_BITS, "uint32")) | low, [lane]),
-                tir.BufferStore(left, tir.const(WINDOW_BITS, "int32"), [lane]),
-            ]
-        )
-        return tir.SeqStmt(
-            [
-                tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, fill),
-                tir.BufferStore(position, start + 2 * self.lanes, [0]),
-            ]
-        )
-
-    def _stage(
-        self, load: TensorLoad, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
-    ) -> tuple[list[tir.Stmt], tir.Expr]:
-        """Statements that decode one symbol of the lane of ``load``, and the symbol."""
-        lane = load.indices[1]
-        table = self._table_of(load)
-        assert table is not None
-        shift = tir.const(WINDOW_BITS - self.code_length, "uint32")
-        word = tir.Var("word", "uint32")
-        length = tir.Var("length", "uint32")
-        rest = tir.Var("rest", "int32")
-        short = tir.Var("short", "bool")
-        index = tir.Cast("int32", window[lane] >> shift)
-        halfword = tir.Cast("uint32", self.stream[position[0]])
-        refill = halfword << tir.Cast("uint32", tir.max(REFILL_BITS - rest, 0))
-        zero = tir.const(0, "uint32")
-        statements = [
-            tir.Bind(word, table[index]),
-            tir.Bind(length, word >> tir.const(16, "uint32")),
-            tir.Bind(rest, left[lane] - tir.Cast("int32", length)),
-            tir.Bind(short, rest <= REFILL_BITS),
-            tir.BufferStore(
-                window, (window[lane] << length) | tir.Select(short, refill, zero), [lane]
-            ),
-            tir.BufferStore(left, rest + tir.Select(short, REFILL_BITS, 0), [lane]),
-            tir.BufferStore(position, position[0] + tir.Cast("int32", short), [0]),
-        ]
-        return statements, tir.Cast(load.source.ty.dtype, word & tir.const(0xFFFF, "uint32"))
-
-    def _vector_stage(
-        self, load: TensorLoad, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
-    ) -> tuple[list[tir.Stmt], tir.Expr]:
-        """Statements that decode one symbol of every lane, and the symbols."""
-        unit, lanes = self.unit, self.lanes
-        if unit is None or unit.lanes != lanes:
-            raise CompileError(f"decode stage: no vector unit of {lanes} lanes for '{load}'")
-        if not unit.expands:
-            return self._lane_by_lane(load, window, left, position)
-        table = self._table_of(load)
-        assert table is not None
-        every = lanes_of(lanes)
-        word = tir.decl_buffer((lanes,), "uint32", "word", scope="local")
-        index = window[every] >> spread(WINDOW_BITS - self.code_length, "uint32", lanes)
-        length = word[every] >> spread(16, "uint32", lanes)
-        short = left[every] <= spread(REFILL_BITS, "int32", lanes)
-        ahead = tir.Cast(f"uint32x{lanes}", self.stream[tir.Ramp(position[0], 1, lanes)])
-        room = tir.max(spread(REFILL_BITS, "int32", lanes) - left[every], spread(0, "int32", lanes))
-        refill = unit.expand(ahead, short) << tir.Cast(f"uint32x{lanes}", room)
-        more = tir.Select(short, spread(REFILL_BITS, "int32", lanes), spread(0, "int32", lanes))
-        count = tir.decl_buffer((1,), "int32", "count", scope="local")
-        statements = [
-            tir.AllocBuffer(word),
-            tir.AllocBuffer(count),
-            tir.BufferStore(
-                word, unit.gather(table, [0], tir.Cast(f"int32x{lanes}", index)), [every]
-            ),
-            tir.BufferStore(left, left[every] - tir.Cast(f"int32x{lanes}", length), [every]),
-            tir.BufferStore(window, (window[every] << length) | refill, [every]),
-            tir.BufferStore(count, unit.count(short), [0]),
-            tir.BufferStore(left, left[every] + more, [every]),
-            tir.BufferStore(position, position[0] + count[0], [0]),
-        ]
-        symbol = word[every] & spread(0xFFFF, "uint32", lanes)
-        return statements, tir.Cast(f"{load.source.ty.dtype}x{lanes}", symbol)
-
-    def _lane_by_lane(
-        self, load: TensorLoad, window: tir.Buffer, left: tir.Buffer, position: tir.Buffer
-    ) -> tuple[list[tir.Stmt], tir.Expr]:
-        """Decode lane by lane, for units that cannot expand; symbols pass through the stack."""
-        lane = tir.Var("lane", "int32")
-        kind = load.source.ty.dtype
-        symbols = tir.decl_buffer((self.lanes,), kind, "symbols", scope="local")
-        one = load.source[load.indices[0], lane]
-        steps, symbol = self._stage(one, window, left, position)
-        body = tir.SeqStmt([*steps, tir.BufferStore(symbols, symbol, [lane])])
-        loop = tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, body)
-        return [tir.AllocBuffer(symbols), loop], symbols[lanes_of(self.lanes)]
+        return tir.SeqStmt([*windows.open(self.starts[region.value]), body])
 
 
 def _names(load: TensorLoad, slice_index: tir.Expr) -> bool:

@@ -28,7 +28,7 @@ from dcc.passes.parameters import MAIN, result_types
 
 DECODE = "decode"
 ALIGNED_BYTES = 4096
-"""Arrays from this size on start at a cache line; smaller ones stand close together."""
+"""Arrays from this size on start at a cache line; smaller ones of one axis stand close together."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ class _Linker(PyExprMutator):
         array = np.ascontiguousarray(constant.value.numpy())
         key = (f"{array.dtype}{array.shape}", sha256(array.data).digest())
         if key not in self.places:
-            alignment = 64 if array.nbytes >= ALIGNED_BYTES else array.itemsize
+            # Kernels load rows of lanes as whole vectors, and TVM takes them for aligned.
+            vectors = array.ndim > 1 or array.nbytes >= ALIGNED_BYTES
+            alignment = 64 if vectors else array.itemsize
             self.places[key] = Place(False, self.section.add(array, alignment))
         return self.places[key]
 
