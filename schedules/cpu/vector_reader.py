@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
+from dcc.codegen.packed import codes_per_byte
 from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate
 
@@ -72,14 +73,30 @@ class VectorReader(WeightReader):
         return spread(value, "int32", self.unit.lanes)
 
     def _symbols(self, name: str, slice_index: Expr, step: Expr) -> Expr:
-        lanes = self.unit.lanes
-        symbols = self.buffers[name][self._place(slice_index, step), lanes_of(lanes)]
+        lanes, every = self.unit.lanes, lanes_of(self.unit.lanes)
+        if self.packed.form == "codebook":
+            return hold(name, self._grid_codes(slice_index, step), "int32", lanes)
+        symbols = self.buffers[name][self._place(slice_index, step), every]
         return hold(name, tir.Cast(f"int32x{lanes}", symbols), "int32", lanes)
 
-    def _values(self, code: Expr | None, slice_index: Expr, step: Expr) -> Expr:
+    def _grid_codes(self, slice_index: Expr, step: Expr) -> Expr:
+        """Codes of the dense grid, several columns to a byte."""
         lanes = self.unit.lanes
+        per_byte = codes_per_byte(self.packed.code_bits)
+        stored = self.buffers["codes"][slice_index, step // per_byte, lanes_of(lanes)]
+        byte = tir.Cast(f"int32x{lanes}", stored)
+        if per_byte == 1:
+            return byte
+        width = 8 // per_byte
+        shift = tir.Broadcast(step % per_byte * width, lanes)
+        return (byte >> shift) & self._all((1 << width) - 1)
+
+    def _values(self, code: Expr | None, slice_index: Expr, step: Expr) -> Expr:
+        every = lanes_of(self.unit.lanes)
+        if self.packed.form == "dense":
+            return self.buffers["values"][slice_index, step, every]
         if code is None:
-            return self.buffers["values"][self._place(slice_index, step), lanes_of(lanes)]
+            return self.buffers["values"][self._place(slice_index, step), every]
         if self.table is not None:
             return self.unit.lookup(self.table, code)
         return self.unit.gather(self.buffers["codebook"], [0], code)

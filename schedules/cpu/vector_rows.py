@@ -29,14 +29,13 @@ MOST_SAMPLES = 8
 
 
 def fits_vectors(packed: PackedWeight, samples: int, dtype: str, unit: VectorUnit | None) -> bool:
-    """Whether :func:`emit_vector_rows` can compute the product: float32, entries, few samples."""
+    """Whether :func:`emit_vector_rows` can compute the product: float32, few samples."""
     floats = [
         array.dtype.name for name, array in packed.arrays.items() if name in ("codebook", "values")
     ]
     return (
         unit is not None
         and unit.lanes == packed.lanes
-        and packed.form in ("sparse", "huffman")
         and dtype == "float32"
         and floats == ["float32"]
         and samples <= MOST_SAMPLES
