@@ -28,7 +28,7 @@ from dcc.targets.toolchain import find_compiler
 
 
 def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
-    """Legalise what operators are left, fuse, schedule, link the weights and lower to the virtual machine's calls."""
+    """Legalise what operators are left, fuse, schedule, link the weights, lower to calls."""
     transform = relax.transform
     before = [
         transform.LegalizeOps(),
@@ -40,6 +40,8 @@ def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.I
         transform.RewriteDataflowReshape(),
     ]
     after = [
+        # Behind the last pass that looks into kernels or at their constants.
+        LinkWeights(section),
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
@@ -54,8 +56,6 @@ def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.I
     with target.tvm_target():
         module = tvm.transform.Sequential(before)(module)
         module = apply_default_schedules(module, target)
-        # Behind the last pass that looks into kernels or at their constants.
-        module = LinkWeights(section)(module)
         return tvm.transform.Sequential(after)(module)
 
 

@@ -33,7 +33,7 @@ class FoldHuffmanDecode:
     """Fold the decode stage into every PrimFunc marked ``dcc.huffman``."""
 
     table: WeightTable
-    target: Target | None = None
+    target: Target
 
     def transform_module(
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
@@ -64,11 +64,11 @@ class _Folder(PyExprMutator):
         module: tvm.IRModule,
         table: WeightTable,
         marked: list[tvm.ir.GlobalVar],
-        target: Target | None,
+        target: Target,
     ) -> None:
         super().__init__(module)
         self.module = module
-        self.features = target.features if target is not None else frozenset()
+        self.features = target.features
         self.kernels = {v.name_hint: self._fold(v, table) for v in marked}
 
     def _fold(

@@ -85,8 +85,9 @@ def evaluate(module: tvm.IRModule, table: WeightTable, inputs: dict) -> list[np.
         scratch = WeightTable(table.arrays, table.onnx_names)
         module = apply(BindPlainWeights(scratch), module)
         module = apply(LegalizeCodedLayers(scratch, target), module)
-        module = apply(FoldHuffmanDecode(scratch), module)
-    machine = relax.VirtualMachine(tvm.compile(OutlineBranches()(module), "llvm"), tvm.cpu())
+        module = apply(FoldHuffmanDecode(scratch, target), module)
+    executable = tvm.compile(OutlineBranches()(module), target.tvm_target())
+    machine = relax.VirtualMachine(executable, tvm.cpu())
     values = {**table.arrays, **inputs}
     parameters = [values[variable.name] for variable in module["main"].params]
     result = machine["main"](*[tvm.runtime.tensor(np.array(p, order="C")) for p in parameters])

@@ -82,26 +82,26 @@ def test_a_layer_becomes_a_kernel_over_its_packed_weight(form):
     assert sum(constant_bytes(after)) == sum(a.nbytes for a in stored.arrays.values())
     dense = weights.arrays["book"][weights.arrays["codes"]]
     x = RANDOM.standard_normal((1, 64)).astype("float32")
-    folded = apply(FoldHuffmanDecode(weights), after)
+    folded = apply(FoldHuffmanDecode(weights, HOST), after)
     got = evaluate(folded, weights, {"x": x})[0]
     np.testing.assert_allclose(got, x @ dense.T, rtol=1e-5, atol=1e-5)
 
 
 def test_other_operators_are_left_alone():
     check(LegalizeCodedLayers(table(), HOST), NoLayers, NoLayers)
-    check(FoldHuffmanDecode(table()), NoLayers, NoLayers)
+    check(FoldHuffmanDecode(table(), HOST), NoLayers, NoLayers)
 
 
 def test_layers_in_another_form_have_nothing_to_fold():
     weights = table()
     after = legalized(weights, Before, "sparse")
-    check(FoldHuffmanDecode(weights), after, after)
+    check(FoldHuffmanDecode(weights, HOST), after, after)
 
 
 def test_folding_codes_the_constants():
     weights = table()
     before = legalized(weights, Before, "huffman")
-    after = apply(FoldHuffmanDecode(weights), before)
+    after = apply(FoldHuffmanDecode(weights, HOST), before)
     (name,) = kernels(after)
     assert name == "layer_fc_1_matmul_huffman_folded"
     assert HUFFMAN not in kernels(after)[name].attrs
@@ -109,7 +109,7 @@ def test_folding_codes_the_constants():
     (stored,) = weights.layer_packed["fc/1"]
     assert sum(constant_bytes(after)) == sum(a.nbytes for a in stored.arrays.values())
     assert "stream" in stored.arrays
-    check(FoldHuffmanDecode(weights), after, after)
+    check(FoldHuffmanDecode(weights, HOST), after, after)
 
 
 def layer_module(weights, kind, data, attributes, form):
@@ -152,7 +152,7 @@ def test_every_kind_computes_the_same_in_every_form(kind):
     results = []
     for form in FORMS:
         module = layer_module(weights, kind, data, attributes, form)
-        module = apply(FoldHuffmanDecode(weights), module)
+        module = apply(FoldHuffmanDecode(weights, HOST), module)
         results.append(evaluate(module, weights, data))
     for result in results[1:]:
         for one, other in zip(results[0], result, strict=True):
@@ -189,7 +189,7 @@ class Halves:
 def test_pieces_of_one_weight_have_kernels_of_their_own(form):
     weights = table(density=1.0)
     weights.arrays["other"] = weights.arrays["codes"][::-1].copy()
-    module = apply(FoldHuffmanDecode(weights), legalized(weights, Halves, form))
+    module = apply(FoldHuffmanDecode(weights, HOST), legalized(weights, Halves, form))
     x = floats(1, 64)
     one, two = (weights.arrays["book"][weights.arrays[name]] for name in ("codes", "other"))
     got = evaluate(module, weights, {"x": x})[0]
