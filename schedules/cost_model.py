@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from dcc.codegen.packed import codes_per_byte
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
+from dcc.schedules.form_sizes import FormSizes
 from dcc.schedules.kernels import LayerShape, default_lanes
 from dcc.targets.target import Target
 
@@ -37,13 +35,15 @@ class FormCosts:
 
 
 COSTS: dict[Form, FormCosts] = {
-    "dense": FormCosts(0.10, 0.06, 0.9),
-    "codebook": FormCosts(0.60, 0.06, 1.2),
-    "sparse": FormCosts(1.3, 0.8, 1.6),
-    "huffman": FormCosts(3.0, 0.8, 3.6),
+    "dense": FormCosts(0.065, 0.003, 0.2),
+    "codebook": FormCosts(0.34, 0.02, 0.72),
+    "sparse": FormCosts(0.25, 0.12, 0.73),
+    "huffman": FormCosts(0.88, 0.32, 2.4),
 }
-PIXEL_MULTIPLICATION = 0.012
-"""Nanoseconds of one multiplication in the pixel kernel, 16 lanes wide."""
+PIXEL_MULTIPLICATION = 0.041
+"""Nanoseconds of one multiplication in the pixel kernel, in whole vectors of 16 lanes."""
+ORDINARY_MULTIPLICATION = {"convolution": 0.024, "depthwise": 0.105, "matmul": 0.019}
+"""Nanoseconds of one multiplication where the dense form is TVM's operator."""
 BYTES_PER_NANOSECOND = 8.0
 """Main memory, one core."""
 
@@ -72,100 +72,53 @@ class Estimate:
 def estimate_all(weight: WeightMatrix, shape: LayerShape, target: Target) -> dict[Form, Estimate]:
     """Estimate every form that can store ``weight``."""
     legal: list[Form] = [form for form in FORMS if weight.refusal(form) is None]
-    counts = _Counts(weight, default_lanes(shape, target))
+    counts = FormSizes(weight, default_lanes(shape, target))
     sizes = {form: counts.bytes_of(form) for form in legal}
     coded = [size for form, size in sizes.items() if form != "dense"]
     result = {}
     for form in legal:
         kept = min(coded, default=sizes["dense"]) if form == "dense" else sizes[form]
-        entries = counts.entries if form in ("sparse", "huffman") else weight.grid.size
-        nanoseconds = _time(form, entries, sizes[form], shape, target)
+        entries = counts.entries(form)
+        nanoseconds = _time(form, entries, weight, sizes[form], shape, target)
         energy = _energy(entries, sizes[form], shape, target)
         result[form] = Estimate(form, kept, sizes[form], nanoseconds, energy)
     return result
 
 
-class _Counts:
-    """Entries and bytes of a weight, from the histogram of its gaps (lane padding left out)."""
-
-    def __init__(self, weight: WeightMatrix, lanes: int) -> None:
-        self.weight = weight
-        self.lanes = lanes
-        size = weight.grid.size
-        if weight.mask is None:
-            self.gaps = np.zeros(0, dtype=np.int64)
-            self.kept = size
-        else:
-            positions = np.flatnonzero(weight.mask)
-            self.gaps = np.diff(positions, prepend=-1) - 1
-            self.kept = positions.size
-        self.entries = self._entries(self._uncoded_width()[1])
-
-    def _entries(self, gap_bits: int) -> int:
-        if self.weight.mask is None:
-            return self.kept
-        return int(self.kept + (self.gaps >> gap_bits).sum())
-
-    def _uncoded_width(self) -> tuple[int, int]:
-        """(bits of an entry, bits of its gap) of the sparse form."""
-        if self.weight.mask is None:
-            return (8 if self.weight.codebook is not None else 0), 0
-        widths = [(bits, bits - self.weight.code_bits) for bits in (8, 16)]
-        fitting = [(bits, gap) for bits, gap in widths if gap > 0]
-        return min(fitting, key=lambda w: w[0] * self._entries(w[1]))
-
-    def bytes_of(self, form: Form) -> int:
-        """Bytes of the packed weight."""
-        weight, item = self.weight, self.weight.dtype.itemsize
-        slices = -(-weight.rows // self.lanes)
-        codebook = weight.codebook.nbytes if weight.codebook is not None else 0
-        if form == "dense":
-            return weight.grid.size * item
-        if form == "codebook":
-            return weight.grid.size // codes_per_byte(weight.code_bits) + codebook
-        values = 0 if weight.codebook is not None else self.entries * item
-        if form == "sparse":
-            return self.entries * self._uncoded_width()[0] // 8 + values + codebook + 4 * slices
-        bits = self._entropy_bits()
-        table = 4 << int(np.clip(np.log2(max(bits, 64) / 64), 4, 12))
-        return int(bits / 8) + values + codebook + table + slices * (8 + 6 * self.lanes)
-
-    def _entropy_bits(self) -> float:
-        weight = self.weight
-        bits = _entropy(self.gaps) if weight.mask is not None else 0.0
-        if weight.codes is None:
-            return bits
-        kept = weight.codes[weight.mask] if weight.mask is not None else weight.codes
-        sparse = bits + _entropy(kept.ravel())
-        return min(sparse, max(_entropy(weight.codes.ravel()), float(weight.codes.size)))
-
-
-def _entropy(symbols: np.ndarray) -> float:
-    counts = np.bincount(symbols)
-    counts = counts[counts > 0]
-    return float(-(counts * np.log2(counts / counts.sum())).sum()) if counts.size else 0.0
-
-
-def _by_pixels(shape: LayerShape, target: Target) -> bool:
-    return default_lanes(shape, target) != target.vector_floats and shape.kind != "take"
-
-
-def _time(form: Form, entries: int, touched: int, shape: LayerShape, target: Target) -> float:
+def _time(
+    form: Form, entries: int, weight: WeightMatrix, touched: int, shape: LayerShape, target: Target
+) -> float:
     cost, width = COSTS[form], REFERENCE_VECTOR / target.vector_floats
+    reads = 1
     if shape.kind == "take":
-        return cost.decode_entry * entries * shape.samples
-    if _by_pixels(shape, target):
-        multiplications = entries * shape.pixels
-        arithmetic = entries * cost.decode_entry + multiplications * PIXEL_MULTIPLICATION * width
-        reads = 1
+        arithmetic = cost.decode_entry * entries / max(weight.rows, 1) * shape.samples
+    elif form == "dense" and shape.ordinary_when_dense:
+        each = ORDINARY_MULTIPLICATION[_ordinary_kind(shape)]
+        arithmetic = weight.grid.size * shape.pixels * each * width
+    elif shape.ordinary_when_dense:
+        lanes = _vectors(shape, target.vector_floats) * target.vector_floats
+        arithmetic = entries * (cost.decode_entry + lanes * PIXEL_MULTIPLICATION * width)
     else:
-        repeats = shape.recurrence.steps if shape.recurrence is not None else 1
+        reads = shape.recurrence.steps if shape.recurrence is not None else 1
         samples = shape.recurrence.batch if shape.recurrence is not None else shape.samples
         each = cost.row_entry + cost.row_sample * (samples - 1)
-        arithmetic, reads = entries * each * width * repeats, repeats
-    cores = max(target.cores, 1)
+        arithmetic = entries * each * width * reads
     traffic = touched * reads / BYTES_PER_NANOSECOND if touched > target.caches.level2 else 0.0
-    return max(arithmetic / cores, traffic)
+    return max(arithmetic / max(target.cores, 1), traffic)
+
+
+def _ordinary_kind(shape: LayerShape) -> str:
+    if shape.geometry is None:
+        return "matmul"
+    depthwise = shape.geometry.groups == shape.geometry.channels > 1
+    return "depthwise" if depthwise else "convolution"
+
+
+def _vectors(shape: LayerShape, width: int) -> int:
+    """Vector operations of the pixel kernel for one weight: the rest takes one a power of two."""
+    geometry = shape.geometry
+    images, pixels = (1, shape.samples) if geometry is None else (geometry.batch, geometry.pixels)
+    return images * (pixels // width + (pixels % width).bit_count())
 
 
 def _energy(entries: int, touched: int, shape: LayerShape, target: Target) -> float:

@@ -37,20 +37,20 @@ def normal(shape, dtype="float32", seed=7):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-def stored(kernel, packed):
+def stored(kernel, packed, target=HOST):
     """The kernel over what is stored, and the arrays that it reads."""
     if packed.form != "huffman":
         return kernel, packed.arrays
-    folded, coded = fold_kernel(kernel, packed, HOST.features)
+    folded, coded = fold_kernel(kernel, packed, target.features)
     return folded, coded.arrays
 
 
-def run_all(kernels, outputs, threads=None):
+def run_all(kernels, outputs, threads=None, target=HOST):
     """Compile ``name -> (function, arguments)`` as one module; name -> results of ``outputs``."""
     functions = {
         name: function.with_attr("global_symbol", name) for name, (function, _) in kernels.items()
     }
-    library = tvm.compile(tvm.IRModule(functions), HOST.tvm_target(), tir_pipeline=PIPELINE)
+    library = tvm.compile(tvm.IRModule(functions), target.tvm_target(), tir_pipeline=PIPELINE)
     configure = tvm.get_global_func("runtime.config_threadpool")
     results = {}
     for name, (_, arguments) in kernels.items():
@@ -66,20 +66,20 @@ def run_all(kernels, outputs, threads=None):
     return results
 
 
-def layer_kernels(shape, weight, data, extra=()):
+def layer_kernels(shape, weight, data, extra=(), target=HOST):
     """Kernels of a layer in every form that can hold ``weight``, with their arguments."""
     kernels = {}
     for form in legal_forms(weight):
-        packed = pack_for(weight, form, default_lanes(shape, HOST), shape.kind)
-        kernel, arrays = stored(build_kernel(shape, packed, HOST), packed)
+        packed = pack_for(weight, form, default_lanes(shape, target), shape.kind)
+        kernel, arrays = stored(build_kernel(shape, packed, target), packed, target)
         kernels[form] = (kernel, [*data, *arrays.values(), *extra])
     return kernels
 
 
-def check_layer(shape, weight, data, expected, extra=(), tolerance=2e-6, threads=None):
+def check_layer(shape, weight, data, expected, extra=(), tolerance=2e-6, threads=None, target=HOST):
     """Run every form and compare with ``expected``, a list of float64 arrays."""
     outputs = [(array.shape, shape.dtype) for array in expected]
-    results = run_all(layer_kernels(shape, weight, data, extra), outputs, threads)
+    results = run_all(layer_kernels(shape, weight, data, extra, target), outputs, threads, target)
     for form, arrays in results.items():
         for got, wanted in zip(arrays, expected, strict=True):
             scale = max(1.0, np.abs(wanted).max(initial=0))

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_runs import MAIN_WEIGHTS, WEIGHTS, check_layer, make_weight, normal, run_all, stored
+from kernel_runs import (
+    HOST,
+    MAIN_WEIGHTS,
+    WEIGHTS,
+    check_layer,
+    make_weight,
+    normal,
+    run_all,
+    stored,
+)
 from weights import legal_forms
 
 from dcc.schedules.cpu.epilogue import Activation
 from dcc.schedules.cpu.expand import expand
 from dcc.schedules.kernels import LayerShape, pack_for
+from dcc.targets.registry import get_target
 
 
 def matmul_expected(weight, x):
@@ -23,6 +33,20 @@ def test_matmul(kind, samples):
     x = normal((samples, 31), "float64" if kind == "double" else "float32")
     shape = LayerShape("matmul", x.dtype.name, samples)
     check_layer(shape, weight, [x], [matmul_expected(weight, x)])
+
+
+@pytest.mark.parametrize("name", ["x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("kind", [*MAIN_WEIGHTS, "sparse 8 bit codes"])
+def test_matmul_of_narrower_machines(name, kind):
+    """Fewer lanes, and instructions of an older processor, which this one has too."""
+    target = get_target(name)
+    if not set(target.required_features) <= set(HOST.required_features):
+        pytest.skip(f"this machine is no {name}")
+    for samples in (1, 9):
+        weight = make_weight(kind, 33, 70)
+        x = normal((samples, 70))
+        shape, expected = LayerShape("matmul", samples=samples), [matmul_expected(weight, x)]
+        check_layer(shape, weight, [x], expected, target=target)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 16, 17])

@@ -1,0 +1,84 @@
+"""Entries and bytes of a weight in each storage form, estimated without packing it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dcc.codegen.packed import codes_per_byte
+from dcc.codegen.weight_matrix import Form, WeightMatrix
+
+
+class FormSizes:
+    """Entries and bytes of a weight in each form, packed in slices of ``lanes`` rows."""
+
+    def __init__(self, weight: WeightMatrix, lanes: int) -> None:
+        self.weight = weight
+        self.lanes = lanes
+        size = weight.grid.size
+        if weight.mask is None:
+            self.gaps = np.zeros(0, dtype=np.int64)
+            self.kept = size
+        else:
+            positions = np.flatnonzero(weight.mask)
+            self.gaps = np.diff(positions, prepend=-1) - 1
+            self.kept = positions.size
+
+    def entries(self, form: Form) -> int:
+        """Entries that a kernel reads: fillers among them, padding of lanes not."""
+        if form in ("dense", "codebook"):
+            return int(self.weight.grid.size)
+        return self._entries(self._uncoded_width()[1])
+
+    def _entries(self, gap_bits: int) -> int:
+        if self.weight.mask is None:
+            return self.kept
+        return int(self.kept + (self.gaps >> gap_bits).sum())
+
+    def _uncoded_width(self) -> tuple[int, int]:
+        """(bits of an entry, bits of its gap) of the sparse form."""
+        if self.weight.mask is None:
+            return (8 if self.weight.codebook is not None else 0), 0
+        widths = [(bits, bits - self.weight.code_bits) for bits in (8, 16)]
+        fitting = [(bits, gap) for bits, gap in widths if gap > 0]
+        return min(fitting, key=lambda w: w[0] * self._entries(w[1]))
+
+    def bytes_of(self, form: Form) -> int:
+        """Bytes of the packed weight."""
+        weight, item = self.weight, self.weight.dtype.itemsize
+        slices = -(-weight.rows // self.lanes)
+        codebook = weight.codebook.nbytes if weight.codebook is not None else 0
+        if form == "dense":
+            return weight.grid.size * item
+        if form == "codebook":
+            return weight.grid.size // codes_per_byte(weight.code_bits) + codebook
+        values = 0 if weight.codebook is not None else self.entries(form) * item
+        if form == "sparse":
+            return (
+                self.entries(form) * self._uncoded_width()[0] // 8 + values + codebook + 4 * slices
+            )
+        bits = self._entropy_bits()
+        table = 4 << self._table_bits(bits)
+        return int(bits / 8) + values + codebook + table + slices * (8 + 6 * self.lanes)
+
+    def _table_bits(self, bits: float) -> int:
+        """Width of the decode table: no more than the alphabet needs, nor than the stream pays."""
+        alphabet = self.weight.code_bits
+        if self.weight.mask is not None:
+            alphabet += int(np.ceil(-np.log2(max(self.weight.density, 2.0**-10)))) + 2
+        paid = int(np.log2(max(bits, 64) / 64))
+        return max(4, min(paid, alphabet, 12))
+
+    def _entropy_bits(self) -> float:
+        weight = self.weight
+        bits = _entropy(self.gaps) if weight.mask is not None else 0.0
+        if weight.codes is None:
+            return bits
+        kept = weight.codes[weight.mask] if weight.mask is not None else weight.codes
+        sparse = bits + _entropy(kept.ravel())
+        return min(sparse, max(_entropy(weight.codes.ravel()), float(weight.codes.size)))
+
+
+def _entropy(symbols: np.ndarray) -> float:
+    counts = np.bincount(symbols)
+    counts = counts[counts > 0]
+    return float(-(counts * np.log2(counts / counts.sum())).sum()) if counts.size else 0.0

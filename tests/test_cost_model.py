@@ -1,0 +1,83 @@
+"""The cost model: what it counts, and that it prefers what is measured to be faster."""
+
+import numpy as np
+import pytest
+from kernel_runs import HOST
+from weights import legal_forms, pack_any, random_weight
+
+from dcc.codegen.packed_streams import entropy_code
+from dcc.schedules.cost_model import estimate_all
+from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.form_sizes import FormSizes
+from dcc.schedules.kernels import LayerShape
+
+
+def make_weight(rows, columns, density, levels=16):
+    return random_weight(np.random.default_rng(0), rows, columns, density, levels)
+
+
+@pytest.mark.parametrize("levels", [2, 16, 200, None])
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.5, 1.0])
+def test_bytes_are_near_those_of_the_packed_weight(density, levels):
+    weight = make_weight(256, 700, density, levels)
+    sizes = FormSizes(weight, 16)
+    for form in legal_forms(weight):
+        packed = pack_any(weight, form, 16, sort=True)
+        packed = entropy_code(packed) if form == "huffman" else packed
+        found = sum(array.nbytes for array in packed.arrays.values())
+        assert sizes.bytes_of(form) == pytest.approx(found, rel=0.3), form
+
+
+def test_entries_count_fillers():
+    """One weight at the end of 1000 columns: 4 bits of gap beside 4 of code need 62 fillers."""
+    codes = np.zeros((1, 1000), np.uint8)
+    codes[0, -1] = 1
+    weight = make_weight(1, 1000, 0.5)
+    weight.codes[:], weight.mask[:] = codes, codes != 0
+    sizes = FormSizes(weight, 1)
+    assert sizes.entries("dense") == sizes.entries("codebook") == 1000
+    assert sizes.entries("sparse") == 1  # with 16 bits, which are fewer bytes
+    assert sizes.entries("huffman") == 1
+
+
+def best(weight, shape):
+    estimates = estimate_all(weight, shape, HOST)
+    return min(estimates, key=lambda form: estimates[form].nanoseconds)
+
+
+SQUARE = LayerShape("conv2d", geometry=ConvGeometry(1, 64, 28, 28, 64, (3, 3), pads=(1, 1, 1, 1)))
+DEPTHWISE = LayerShape("conv2d", geometry=ConvGeometry(1, 96, 28, 28, 96, (3, 3), groups=96))
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "columns", "density", "expected"),
+    [
+        (SQUARE, 64, 576, 1.0, "dense"),
+        (SQUARE, 64, 576, 0.8, "dense"),
+        (SQUARE, 64, 576, 0.2, "sparse"),
+        (LayerShape("matmul", samples=64), 512, 512, 0.1, "sparse"),
+        (LayerShape("matmul", samples=64), 512, 512, 0.9, "dense"),
+        (LayerShape("matmul", samples=1), 128, 128, 0.9, "dense"),
+        (LayerShape("matmul", samples=1), 4096, 4096, 0.05, "sparse"),
+    ],
+)
+def test_latency(shape, rows, columns, density, expected):
+    assert best(make_weight(rows, columns, density), shape) == expected
+
+
+def test_estimates_grow_with_the_work():
+    weight = make_weight(96, 9, 1.0)
+    one = estimate_all(weight, DEPTHWISE, HOST)
+    bigger = ConvGeometry(1, 96, 56, 56, 96, (3, 3), groups=96)
+    four = estimate_all(weight, LayerShape("conv2d", geometry=bigger), HOST)
+    for form, estimate in one.items():
+        assert 3 < four[form].nanoseconds / estimate.nanoseconds < 5
+        assert four[form].kept_bytes == estimate.kept_bytes
+        assert four[form].picojoules > estimate.picojoules
+
+
+def test_a_lookup_costs_its_rows_only():
+    weight = make_weight(5000, 64, 0.3)
+    few, many = (estimate_all(weight, LayerShape("take", samples=n), HOST) for n in (1, 100))
+    assert many["sparse"].nanoseconds > 10 * few["sparse"].nanoseconds
+    assert few["sparse"].nanoseconds < few["sparse"].touched_bytes
