@@ -243,6 +243,31 @@ def extremes():
     return model_of(nodes, {"x": data(1, 24)}, weights, [f"y_{name}" for name in weights])
 
 
+def other_readers():
+    """Weights that layers cannot read coded, beside one that is an output of the model, too."""
+    weights = {"w": weight(16, 12), "left": weight(8, 2), "batches": weight(4, 12, 5)}
+    weights |= {"columns": weight(12, 7), "cube": weight(9, 3, 4), "up": weight(4, 6, 3, 3)}
+    nodes = [
+        node("MatMul", ["x", "w"], ["h"]),
+        node("MatMul", ["left", "h"], ["y0"]),
+        node("MatMul", ["h", "batches"], ["y1"]),
+        node("Gather", ["columns", "i"], ["y2"], axis=1),
+        node("Gather", ["cube", "i"], ["y3"]),
+        node("ConvTranspose", ["image", "up"], ["y4"]),
+    ]
+    feeds = {"x": data(2, 16), "i": np.array([1, -2]), "image": data(1, 4, 5, 5)}
+    return model_of(nodes, feeds, weights, ["w", *(f"y{n}" for n in range(5))])
+
+
+def not_finite():
+    """NaN and infinity among the values of a codebook, and among raw ones."""
+    weights = {"few": weight(16, 12), "raw": data(16, 12)}
+    for array in weights.values():
+        array[3, 4], array[5, 6], array[5, 7] = np.nan, np.inf, -np.inf
+    nodes = [node("MatMul", ["x", name], [f"y_{name}"]) for name in weights]
+    return model_of(nodes, {"x": data(2, 16)}, weights, [f"y_{name}" for name in weights])
+
+
 def half_precision():
     """Enough terms that sums in half precision would show."""
     half = {"dtype": "float16"}
@@ -282,6 +307,6 @@ CASES = {
     for case in (
         gemm, matmul_batches, matmul_sizes, conv2d, conv1d, gather, tied_embedding, lstm, gru,
         batch_norm, moved_weights, shared_weight, branches, extremes,
-        half_precision, stored_in_half_precision, double_precision,
+        other_readers, not_finite, half_precision, stored_in_half_precision, double_precision,
     )
 }  # fmt: skip

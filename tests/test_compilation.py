@@ -103,6 +103,18 @@ def test_recipes_give_the_same_module_either_way(name, tmp_path):
     np.testing.assert_array_equal(run(direct, feeds)[0], run(stored, feeds)[0])
 
 
+def test_declined_weights_have_a_reason(references):
+    compiled = dcc.compile(references("other_readers")[0], storage="sparse")
+    layers = {layer["name"]: layer for layer in compiled.metadata["layers"]}
+    assert layers["w"]["form"] == "sparse"
+    for name in set(layers) - {"w"}:
+        assert layers[name]["form"] == "constant"
+        assert layers[name]["reason"].startswith("no layer that computes from coded weights")
+    assert "as its data, not as its weight" in layers["left"]["reason"]
+    assert "does not have 2 axes" in layers["batches"]["reason"]
+    assert "along axis 0 of 2 axes only" in layers["columns"]["reason"]
+
+
 @pytest.mark.parametrize("form", ["codebook", "sparse", "huffman"])
 def test_batch_norm_leaves_the_codebook(form, references):
     compiled = dcc.compile(references("batch_norm")[0], storage=form)
