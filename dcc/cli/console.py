@@ -70,13 +70,13 @@ def shown_progress() -> Iterator[None]:
 
 def show_log(verbosity: int) -> None:
     """Print dcc's log on standard error: ``-v`` the reasons, ``-vv`` everything."""
-    if not verbosity:
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("dcc")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO if verbosity == 1 else logging.DEBUG)
+    logger.handlers = []  # those of an earlier command in this process: their stream may be closed
+    logger.setLevel((logging.NOTSET, logging.INFO, logging.DEBUG)[min(verbosity, 2)])
+    if verbosity:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
 
 
 def size_text(count: int | None) -> str:
