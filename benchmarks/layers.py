@@ -2,9 +2,10 @@
 
     python benchmarks/layers.py [--batch 1] [--threads 2] [--json FILE]
 
-Shapes and densities of Han et al. 2016 (EIE), Table III: AlexNet and VGG-16 fc6 to fc8, NeuralTalk We, Wd and LSTM. Random
-positions, a codebook of 16 entries, codes distributed like a Laplacian. Competitors take turns in blocks of at least 0.3 s;
-ONNX Runtime's threads do not spin, which would halve the speed of whoever runs next.
+Shapes and densities of Han et al. 2016 (EIE), Table III: AlexNet and VGG-16 fc6 to fc8, NeuralTalk
+We, Wd and LSTM. Random positions, a codebook of 16 entries, codes distributed like a Laplacian.
+Competitors take turns in blocks of at least 0.3 s; ONNX Runtime's threads do not spin, which would
+halve the speed of whoever runs next.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def layer_model(
     )
     codes = np.clip(np.where(codes == 8, 9, codes), 1, 15)
     weight = ((codes - 8) * np.float32(0.01)).astype(np.float32)
-    weight[generator.random((inputs, outputs), dtype=np.float32) >= density] = 0
+    weight[generator.random(shape, dtype=np.float32) >= density] = 0
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
         "layer",
@@ -93,7 +94,7 @@ def contenders(path: Path, x: np.ndarray, threads: int, folder: Path) -> dict[st
 
 
 def block(run: Run) -> list[float]:
-    """Times of single calls, for at least ``BLOCK_SECONDS``."""
+    """Time single calls, for at least ``BLOCK_SECONDS``."""
     times = []
     end = time.perf_counter() + BLOCK_SECONDS
     while time.perf_counter() < end:
