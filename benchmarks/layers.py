@@ -47,11 +47,10 @@ Run = Callable[[], object]
 def layer_model(
     inputs: int, outputs: int, density: float, batch: int, seed: int
 ) -> onnx.ModelProto:
-    """One MatMul over a pruned weight of 16 distinct values."""
+    """Make one MatMul over a pruned weight of 16 distinct values."""
     generator = np.random.default_rng(seed)
-    codes = (
-        8 + sum(generator.integers(0, 4, (inputs, outputs), dtype=np.int8) for _ in range(3)) - 4
-    )
+    shape = (inputs, outputs)
+    codes = 4 + sum(generator.integers(0, 4, shape, dtype=np.int8) for _ in range(3))
     codes = np.clip(np.where(codes == 8, 9, codes), 1, 15)
     weight = ((codes - 8) * np.float32(0.01)).astype(np.float32)
     weight[generator.random(shape, dtype=np.float32) >= density] = 0

@@ -113,7 +113,7 @@ class WeightMatrix:
     def refusal(self, form: Form) -> str | None:
         """Why ``form`` cannot store this weight; None where it can."""
         if form == "codebook" and self.codebook is None:
-            return "the weight has more than 256 distinct values, so there is no codebook"
+            return "the weight has no codebook: none of at most 256 values holds it and saves bytes"
         if form == "huffman" and self.codebook is None and self.mask is None:
             return "the weight has neither a mask nor a codebook to entropy-code"
         return None

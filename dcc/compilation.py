@@ -25,6 +25,7 @@ from dcc.module_metadata import module_metadata
 from dcc.onnx_weights import load_model
 from dcc.passes.legalize_coded_layers import EXPAND
 from dcc.passes.pipeline import Pipeline, binding_steps, compilation_steps, compression_steps
+from dcc.passes.select_storage import check_choice
 from dcc.passes.weight_table import WeightTable
 from dcc.progress import report
 from dcc.recipes import load_recipe
@@ -120,6 +121,7 @@ def compile(
     ModelError, ContainerError, RecipeError, TargetError, CompileError, OutputError
         With what was wrong, where, and what to do.
     """
+    check_choice(storage, objective)
     device = target if isinstance(target, Target) else get_target(target)
     if database is not None:
         raise CompileError(f"database '{database}': there are no tuning records to read yet")

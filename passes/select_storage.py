@@ -46,13 +46,7 @@ class SelectStorage:
     objective: str = "latency"
 
     def __post_init__(self) -> None:
-        if self.storage != "auto" and self.storage not in FORMS:
-            expected = ", ".join(("auto", *FORMS))
-            raise CompileError(f"unknown storage form '{self.storage}': expected one of {expected}")
-        if self.objective not in OBJECTIVES:
-            raise CompileError(
-                f"unknown objective '{self.objective}': expected one of {', '.join(OBJECTIVES)}"
-            )
+        check_choice(self.storage, self.objective)
 
     def transform_module(
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
@@ -62,6 +56,22 @@ class SelectStorage:
         main = _Selector(module, self).visit_expr(module[MAIN])
         result.update_func(result.get_global_var(MAIN), main)
         return result
+
+
+def check_choice(storage: str, objective: str) -> None:
+    """Check what the user asks for.
+
+    Raises
+    ------
+    CompileError
+        There is no such storage form or objective.
+    """
+    if storage != "auto" and storage not in FORMS:
+        expected = ", ".join(("auto", *FORMS))
+        raise CompileError(f"unknown storage form '{storage}': expected one of {expected}")
+    if objective not in OBJECTIVES:
+        expected = ", ".join(OBJECTIVES)
+        raise CompileError(f"unknown objective '{objective}': expected one of {expected}")
 
 
 @mutator

@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main() -> None:
     """Replace ``build/view`` by links to the package folders."""
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-dir"
+    ]
     view = ROOT / "build" / "view"
     shutil.rmtree(view, ignore_errors=True)
     for package, folder in sorted(table.items()):

@@ -130,7 +130,9 @@ def test_huffman_nears_the_entropy():
     mask = generator.random((256, 2000)) < 0.1
     codes = np.where(mask, 1 + generator.geometric(0.4, mask.shape) % 15, 0).astype(np.uint8)
     codebook = np.arange(16, dtype=np.float32)
-    packed = check(WeightMatrix(codes=codes, codebook=codebook, mask=mask), "huffman", 16, sort=True)
+    packed = check(
+        WeightMatrix(codes=codes, codebook=codebook, mask=mask), "huffman", 16, sort=True
+    )
     counts = np.bincount(codes[mask])
     shares = counts[counts > 0] / counts.sum()
     gap_entropy = -(0.1 * np.log2(0.1) + 0.9 * np.log2(0.9)) / 0.1
@@ -140,7 +142,7 @@ def test_huffman_nears_the_entropy():
 
 def test_refusals_name_the_form_and_the_reason():
     raw = WeightMatrix(values=np.ones((2, 2), np.float32))
-    with pytest.raises(EncodingError, match=r"'codebook'.*more than 256 distinct values"):
+    with pytest.raises(EncodingError, match=r"'codebook'.*none of at most 256 values"):
         pack(raw, "codebook", 4)
     with pytest.raises(EncodingError, match=r"'huffman'.*neither a mask nor a codebook"):
         pack_huffman(raw, 4)
