@@ -140,6 +140,20 @@ def measure_pixels(figures: Figures) -> None:
                 figures["decode_entry", form].append(max(few - slope * sides[0] ** 2, 1e-3))
 
 
+def measure_elements(figures: Figures) -> None:
+    """Time what the pixel kernel does but for its entries: depthwise convolutions, half empty."""
+    for channels, side in ((96, 56), (384, 14)):
+        weight = make_weight(channels, 9, 0.5, 16)
+        geometry = ConvGeometry(
+            1, channels, side, side, channels, (3, 3), pads=(1, 1, 1, 1), groups=channels
+        )
+        found = take_turns({"": kernel(LayerShape("conv2d", geometry=geometry), weight, "sparse")})
+        each = cost_model.PIXEL_MULTIPLICATION * geometry.pixels
+        entries = entries_of(weight, "sparse") * (cost_model.COSTS["sparse"].decode_entry + each)
+        elements = geometry.image + channels * side**2
+        figures["pixel element", "sparse"].append((found[""] - entries) / elements)
+
+
 def measure_ordinary(figures: Figures) -> None:
     """Time the dense form of convolutions and of large matmuls: TVM's operators."""
     # channels, outputs, size of the kernel, side of the image, groups, stride
@@ -160,21 +174,44 @@ def measure_ordinary(figures: Figures) -> None:
             node = helper.make_node(
                 "Conv", ["x", "w"], ["y"], pads=[size // 2] * 4, group=groups, strides=[stride] * 2
             )
-            seconds = run_model(node, weight, [1, channels, side, side])
+            seconds = run_layer(node, weight, [1, channels, side, side])
             figures["ordinary multiplication", name].append(
                 seconds / (weight.size * (side // stride) ** 2)
             )
     for rows, columns in ((512, 512), (1024, 256)):
         node = helper.make_node("MatMul", ["x", "w"], ["y"])
         weight = RANDOM.standard_normal((columns, rows))
-        seconds = run_model(node, weight, [64, columns])
+        seconds = run_layer(node, weight, [64, columns])
         figures["ordinary multiplication", "matmul"].append(seconds / (weight.size * 64))
 
 
-def run_model(node: onnx.NodeProto, weight: np.ndarray, shape: list[int]) -> float:
-    """Nanoseconds of a network of one node, in the dense form."""
+def run_layer(node: onnx.NodeProto, weight: np.ndarray, shape: list[int]) -> float:
+    """Nanoseconds of a layer in the dense form.
+
+    A chain of three against one, where the output fits the input: the call and its copies cancel.
+    """
+    one = dense_chain(node, weight, shape, 1)
+    square = node.op_type == "Conv" and weight.shape[0] == shape[1]
+    strides = next((list(a.ints) for a in node.attribute if a.name == "strides"), [1])
+    if not square or max(strides) > 1:
+        return take_turns({"one": one})["one"]
+    found = take_turns({"one": one, "three": dense_chain(node, weight, shape, 3)})
+    return (found["three"] - found["one"]) / 2
+
+
+def dense_chain(
+    node: onnx.NodeProto, weight: np.ndarray, shape: list[int], length: int
+) -> Callable[[], object]:
+    """Compile a network of ``length`` times ``node``; returns a call of it."""
+    nodes = []
+    for index in range(length):
+        names = ["x", *[f"y{number}" for number in range(length - 1)], "y"]
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[0], copy.output[0] = names[index], names[index + 1]
+        nodes.append(copy)
     graph = helper.make_graph(
-        [node],
+        nodes,
         "layer",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
@@ -183,13 +220,15 @@ def run_model(node: onnx.NodeProto, weight: np.ndarray, shape: list[int]) -> flo
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     module = dcc.compile(model, storage="dense").load()
     x = RANDOM.standard_normal(shape).astype(np.float32)
-    return take_turns({"layer": lambda: module(x)})["layer"]
+    return lambda: module(x)
 
 
 def constant(name: str, form: str) -> float:
     """Return what the cost model says."""
     if name == "pixel multiplication":
         return cost_model.PIXEL_MULTIPLICATION
+    if name == "pixel element":
+        return cost_model.PIXEL_ELEMENT
     if name == "ordinary multiplication":
         return cost_model.ORDINARY_MULTIPLICATION[form]
     return getattr(cost_model.COSTS[form], name)
@@ -197,7 +236,7 @@ def constant(name: str, form: str) -> float:
 
 def main() -> None:
     figures: Figures = defaultdict(list)
-    for measure in (measure_rows, measure_pixels, measure_ordinary):
+    for measure in (measure_rows, measure_pixels, measure_elements, measure_ordinary):
         measure(figures)
     print(f"{platform.processor() or platform.machine()}, {HOST.vector_floats} floats a vector")
     print(f"{'nanoseconds of':24} {'':12} {'measured':>9} {'least':>8} {'most':>8} {'model':>8}")

@@ -35,14 +35,16 @@ class FormCosts:
 
 
 COSTS: dict[Form, FormCosts] = {
-    "dense": FormCosts(0.065, 0.003, 0.2),
-    "codebook": FormCosts(0.34, 0.02, 0.72),
-    "sparse": FormCosts(0.25, 0.12, 0.73),
-    "huffman": FormCosts(0.88, 0.32, 2.4),
+    "dense": FormCosts(0.044, 0.0135, 0.2),
+    "codebook": FormCosts(0.046, 0.014, 0.74),
+    "sparse": FormCosts(0.25, 0.13, 0.76),
+    "huffman": FormCosts(0.88, 0.33, 2.4),
 }
 PIXEL_MULTIPLICATION = 0.041
 """Nanoseconds of one multiplication in the pixel kernel, in whole vectors of 16 lanes."""
-ORDINARY_MULTIPLICATION = {"convolution": 0.024, "depthwise": 0.105, "matmul": 0.019}
+PIXEL_ELEMENT = 0.28
+"""Nanoseconds of an element of its padded input or of its output: copies, sums, stores."""
+ORDINARY_MULTIPLICATION = {"convolution": 0.024, "depthwise": 0.083, "matmul": 0.019}
 """Nanoseconds of one multiplication where the dense form is TVM's operator."""
 BYTES_PER_NANOSECOND = 8.0
 """Main memory, one core."""
@@ -98,6 +100,7 @@ def _time(
     elif shape.ordinary_when_dense:
         lanes = _vectors(shape, target.vector_floats) * target.vector_floats
         arithmetic = entries * (cost.decode_entry + lanes * PIXEL_MULTIPLICATION * width)
+        arithmetic += _elements(weight, shape) * PIXEL_ELEMENT
     else:
         reads = shape.recurrence.steps if shape.recurrence is not None else 1
         samples = shape.recurrence.batch if shape.recurrence is not None else shape.samples
@@ -112,6 +115,15 @@ def _ordinary_kind(shape: LayerShape) -> str:
         return "matmul"
     depthwise = shape.geometry.groups == shape.geometry.channels > 1
     return "depthwise" if depthwise else "convolution"
+
+
+def _elements(weight: WeightMatrix, shape: LayerShape) -> int:
+    """Elements that the pixel kernel copies: phase planes (or samples turned around), outputs."""
+    outputs = weight.rows * shape.pixels
+    if shape.geometry is None:
+        return outputs + weight.columns * shape.samples
+    planes = 0 if shape.geometry.in_place else shape.geometry.batch * shape.geometry.image
+    return outputs + planes
 
 
 def _vectors(shape: LayerShape, width: int) -> int:

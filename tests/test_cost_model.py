@@ -46,7 +46,9 @@ def best(weight, shape):
 
 
 SQUARE = LayerShape("conv2d", geometry=ConvGeometry(1, 64, 28, 28, 64, (3, 3), pads=(1, 1, 1, 1)))
-DEPTHWISE = LayerShape("conv2d", geometry=ConvGeometry(1, 96, 28, 28, 96, (3, 3), groups=96))
+DEPTHWISE = LayerShape(
+    "conv2d", geometry=ConvGeometry(1, 96, 28, 28, 96, (3, 3), pads=(1,) * 4, groups=96)
+)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,8 @@ DEPTHWISE = LayerShape("conv2d", geometry=ConvGeometry(1, 96, 28, 28, 96, (3, 3)
         (SQUARE, 64, 576, 1.0, "dense"),
         (SQUARE, 64, 576, 0.8, "dense"),
         (SQUARE, 64, 576, 0.2, "sparse"),
+        (DEPTHWISE, 96, 9, 1.0, "dense"),
+        (DEPTHWISE, 96, 9, 0.95, "dense"),
         (LayerShape("matmul", samples=64), 512, 512, 0.1, "sparse"),
         (LayerShape("matmul", samples=64), 512, 512, 0.9, "dense"),
         (LayerShape("matmul", samples=1), 128, 128, 0.9, "dense"),
@@ -68,7 +72,7 @@ def test_latency(shape, rows, columns, density, expected):
 def test_estimates_grow_with_the_work():
     weight = make_weight(96, 9, 1.0)
     one = estimate_all(weight, DEPTHWISE, HOST)
-    bigger = ConvGeometry(1, 96, 56, 56, 96, (3, 3), groups=96)
+    bigger = ConvGeometry(1, 96, 56, 56, 96, (3, 3), pads=(1,) * 4, groups=96)
     four = estimate_all(weight, LayerShape("conv2d", geometry=bigger), HOST)
     for form, estimate in one.items():
         assert 3 < four[form].nanoseconds / estimate.nanoseconds < 5
