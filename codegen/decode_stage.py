@@ -99,6 +99,9 @@ class _DecodeRewriter:
 
     def rewrite(self, body: tir.Stmt) -> tir.Stmt:
         """Fold every stream region of ``body``."""
+        for load in self._symbol_loads(body):
+            # Raised here: in a callback of the map below the error would lose its class.
+            self._check_lanes(load)
         body = tvm_ffi.structural_map(body, (tir.AttrStmt, self._region))
         if self.regions == 0:
             raise CompileError(f"decode stage: the kernel has no '{STREAM_ATTRIBUTE}' region")
@@ -114,6 +117,15 @@ class _DecodeRewriter:
                 "bind it to a name inside of the region"
             )
         return body
+
+    def _check_lanes(self, load: TensorLoad) -> None:
+        """Refuse a read of all lanes without a vector unit of as many."""
+        unit = self.spec.unit
+        if isinstance(load.indices[1], tir.Ramp) and (unit is None or unit.lanes != self.lanes):
+            raise CompileError(
+                f"decode stage: '{load}' reads all lanes, and the target has no vector unit of "
+                f"{self.lanes} lanes; fold with the features for which the kernel was built"
+            )
 
     def _table_of(self, load: TensorLoad) -> tir.Buffer | None:
         """Find the decode table of what ``load`` reads; None where it is no symbol."""

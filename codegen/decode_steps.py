@@ -11,7 +11,6 @@ from tvm import tirx as tir
 from tvm.ir import TensorLoad
 
 from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
-from dcc.errors import CompileError
 
 WINDOW_BITS = 32
 REFILL_BITS = 16
@@ -90,8 +89,7 @@ class LaneWindows:
         if not isinstance(load.indices[1], tir.Ramp):
             return self._lane(load.indices[1], table, kind)
         unit = self.spec.unit
-        if unit is None or unit.lanes != self.lanes:
-            raise CompileError(f"decode stage: no vector unit of {self.lanes} lanes for '{load}'")
+        assert unit is not None  # ``fold_decode`` has checked it
         if unit.expands:
             return self._all_lanes(unit, table, kind)
         return self._lane_by_lane(table, kind)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from dcc.cli.console import show_log
 from dcc.errors import InputError
 
 if TYPE_CHECKING:
@@ -121,7 +122,4 @@ def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool)
 def _set_verbosity(context: click.Context, _parameter: click.Parameter, value: int) -> None:
     settings = context.ensure_object(Settings)
     settings.verbosity = max(settings.verbosity, value)
-    if value:
-        from dcc.cli.console import show_log
-
-        show_log(settings.verbosity)
+    show_log(settings.verbosity)
