@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 CXX_FOUND := $(shell command -v "$${CXX:-c++}" 2>/dev/null || command -v g++ 2>/dev/null || command -v clang++ 2>/dev/null)
 
@@ -17,10 +18,10 @@ demo: check-compiler $(VENV)/installed-demo ## Compress, compile, run and verify
 	@$(BIN)/python benchmarks/demo.py
 
 test: check-compiler $(VENV)/installed-dev ## Run the test suite
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 test-all: check-compiler $(VENV)/installed-dev ## Run the test suite with the full matrix of models and storage forms
-	@$(BIN)/python -m pytest -q --slow
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --slow
 
 lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/python tests/link_view.py
