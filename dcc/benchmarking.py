@@ -151,7 +151,9 @@ def _prepare_opponent(
 
 
 def _plain_onnx(source: Path, folder: Path) -> Path:
-    if source.suffix != ".dcz":
+    from dcc.container import is_container
+
+    if not is_container(source):
         return source
     from dcc.reference import reference_graph
 

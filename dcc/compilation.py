@@ -16,8 +16,9 @@ from dcc.build import lower_and_build
 from dcc.codegen.encoded_tensor import EncodedTensor
 from dcc.codegen.section import WeightSection
 from dcc.compression import SKIPPED, describe_recipe, weight_table
-from dcc.container import Container, read
+from dcc.container import Container, is_container, read
 from dcc.errors import CompileError, RecipeError
+from dcc.files import refuse_same_file
 from dcc.importer import import_model
 from dcc.importer.model import ImportedModel
 from dcc.ir_dump import observer
@@ -122,6 +123,8 @@ def compile(
         With what was wrong, where, and what to do.
     """
     check_choice(storage, objective)
+    if output is not None and not isinstance(source, onnx.ModelProto | Container):
+        refuse_same_file(output, source)
     device = target if isinstance(target, Target) else get_target(target)
     if database is not None:
         raise CompileError(f"database '{database}': there are no tuning records to read yet")
@@ -158,7 +161,7 @@ def _read_source(
     else:
         path = Path(source)
         name = path.name
-        if path.suffix != ".dcz":
+        if not is_container(path):
             return load_model(path), None, {"file": name}
         container = read(path)
     if recipe is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from tvm import relax
 from dcc.codegen.encoded_tensor import EncodedTensor
 from dcc.container import Container, read
 from dcc.errors import ModelError
-from dcc.files import atomic_write
+from dcc.files import atomic_write, refuse_same_file
 from dcc.importer import import_model
 from dcc.importer.graph import read_graph
 from dcc.importer.model import ImportedModel
@@ -30,6 +32,8 @@ from dcc.recipes import load_recipe
 
 if TYPE_CHECKING:
     from os import PathLike
+
+_log = logging.getLogger(__name__)
 
 Shapes = Mapping[str, Sequence[int]]
 PARTS: tuple[Part, ...] = ("mask", "codes", "codebook")
@@ -71,6 +75,8 @@ def compress(
     ModelError, RecipeError, OutputError
         With what was wrong, where, and what to do.
     """
+    if output is not None and not isinstance(model, onnx.ModelProto):
+        refuse_same_file(output, model)
     proto = model if isinstance(model, onnx.ModelProto) else load_model(Path(model))
     chosen = load_recipe(recipe)
     report("importing", 0, 3)
@@ -84,6 +90,7 @@ def compress(
     skipped = [origin for origin, options in _options(table, chosen) if options.skip]
     if skipped:
         description[SKIPPED] = skipped
+    _warn_of_unused(table, chosen)
     container = Container.from_model(proto, _encoded(table, chosen), description)
     if output is not None:
         container.write(Path(output))
@@ -108,6 +115,8 @@ def decompress(
     ContainerError, OutputError
         The container is damaged; the file cannot be written.
     """
+    if output is not None and not isinstance(container, Container):
+        refuse_same_file(output, container)
     stored = container if isinstance(container, Container) else read(Path(container))
     model = stored.to_onnx()
     if output is not None:
@@ -142,6 +151,16 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
     if recipe.layers:
         described["layers"] = [[pattern, dict(values)] for pattern, values in recipe.layers]
     return described
+
+
+def _warn_of_unused(table: WeightTable, recipe: Recipe) -> None:
+    """Say which layer settings of a recipe match no weight: most likely a slip of the pen."""
+    names = list(table.onnx_names.values())
+    for pattern, _ in recipe.layers:
+        if not any(pattern == name or re.fullmatch(pattern, name) for name in names):
+            _log.warning(
+                "recipe '%s': layer '%s' matches no weight of the model", recipe.name, pattern
+            )
 
 
 def _import(model: onnx.ModelProto, shapes: Shapes | None) -> ImportedModel:

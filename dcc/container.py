@@ -186,6 +186,16 @@ class Container:
         return max(file_size_for(needed) - size, 0)
 
 
+def is_container(path: str | Path) -> bool:
+    """Whether a file is a container: by its first bytes, or by its name where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(len(MAGIC))
+    except OSError:
+        start = b""
+    return start == MAGIC or Path(path).suffix == ".dcz"
+
+
 def read(path: str | Path, max_bytes: int | None = None) -> Container:
     """Read a ``.dcz`` file; see :meth:`Container.from_bytes`."""
     try:

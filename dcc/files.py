@@ -5,10 +5,26 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
 from dcc.errors import OutputError
+
+
+def refuse_same_file(output: str | PathLike[str], source: str | PathLike[str]) -> None:
+    """Refuse to write over what is read.
+
+    Raises
+    ------
+    OutputError
+        ``output`` is there and is the same file as ``source``.
+    """
+    with suppress(OSError):
+        if Path(output).samefile(source):
+            raise OutputError(
+                f"cannot write {output}: it is the file that is read; choose another name"
+            )
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _layers(table: WeightTable) -> Iterator[dict[str, Any]]:
-    """One entry for each weight and storage form; weights outside of coded layers are constants."""
+    """One entry for each weight; those outside of coded layers are constants."""
     for parameter, name in table.onnx_names.items():
         weight = table.arrays[parameter]
         facts = {
@@ -48,24 +48,42 @@ def _layers(table: WeightTable) -> Iterator[dict[str, Any]]:
         said = "; ".join(table.reasons.get(parameter, []))
         choices = table.choices.get(name, [])
         stored = table.layer_packed.get(name, [])
-        for (form, reason), packed in zip(choices, stored, strict=True):
-            sizes = {part: int(getattr(packed.nbytes, part)) for part in PARTS}
+        if choices:
+            pieces = _distinct(stored)
+            sizes = {part: sum(int(getattr(p.nbytes, part)) for p in pieces) for part in PARTS}
+            forms = list(dict.fromkeys(form for form, _ in choices))
+            reasons = dict.fromkeys([*(reason for _, reason in choices), said])
             yield facts | {
-                "form": form,
-                "reason": "; ".join(part for part in (reason, said) if part),
+                "form": ", ".join(forms),
+                "reason": "; ".join(reason for reason in reasons if reason),
                 "density": _density(table, parameter, weight),
-                "bytes": {**sizes, "total": int(packed.nbytes.total)},
-                "weight_bits": packed.code_bits or 8 * weight.dtype.itemsize,
-                "index_bits": packed.gap_bits,
-                "stored_as": _stored_as(form, packed),
+                "bytes": {**sizes, "total": sum(sizes.values())},
+                "weight_bits": pieces[0].code_bits or 8 * weight.dtype.itemsize,
+                "index_bits": pieces[0].gap_bits,
+                "stored_as": _stored_as(forms[0], pieces[0]),
             }
-        if not choices:
+        else:
             yield facts | {
                 "form": "constant",
                 "reason": "; ".join(part for part in (NO_READER, said) if part),
                 "density": _density(table, parameter, weight),
                 "bytes": {"weights": weight.nbytes, "total": weight.nbytes},
             }
+
+
+def _distinct(stored: list[PackedWeight]) -> list[PackedWeight]:
+    """Leave out what the section holds already: a weight that several operators read alike."""
+    distinct: list[PackedWeight] = []
+    for packed in stored:
+        if not any(_same(packed, other) for other in distinct):
+            distinct.append(packed)
+    return distinct
+
+
+def _same(one: PackedWeight, other: PackedWeight) -> bool:
+    return one.arrays.keys() == other.arrays.keys() and all(
+        np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items()
+    )
 
 
 def _stored_as(form: str, packed: PackedWeight) -> str:

@@ -114,9 +114,9 @@ def reference_graph(path: str | Path) -> onnx.ModelProto:
     ModelError, ContainerError
         The file cannot be read.
     """
-    if Path(path).suffix == ".dcz":
-        from dcc.container import read
+    from dcc.container import is_container, read
 
+    if is_container(path):
         return read(path).to_onnx()
     from dcc.onnx_weights import load_model
 
@@ -125,7 +125,9 @@ def reference_graph(path: str | Path) -> onnx.ModelProto:
 
 def _source(path: str | Path) -> str | bytes:
     """Give ONNX Runtime a path where there is one, so that it finds external data."""
-    if Path(path).suffix == ".dcz":
+    from dcc.container import is_container
+
+    if is_container(path):
         return bytes(reference_graph(path).SerializeToString())
     if not Path(path).is_file():
         raise ModelError(f"there is no file '{path}'; expected an ONNX or .dcz file")

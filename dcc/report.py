@@ -33,7 +33,9 @@ def inspect(path: str | Path) -> Report:
         The file is missing or damaged.
     """
     path = Path(path)
-    if path.suffix == ".dcz":
+    from dcc.container import is_container
+
+    if is_container(path):
         return _inspect_container(path)
     if path.suffix == ".so" or _starts_with(path, _ELF):
         return _inspect_module(path)

@@ -164,7 +164,8 @@ def _alias(path: Path) -> Iterator[Path]:
         yield path
         return
     with folder as name:
-        alias = Path(name) / path.name
+        # TVM tells the format by the suffix.
+        alias = Path(name) / f"{path.stem}.so"
         try:
             alias.symlink_to(path)
         except OSError:

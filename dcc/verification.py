@@ -201,7 +201,7 @@ class _Comparison:
             reason = (
                 "the recipe changed the weights, so errors are expected (--max-drop sets a limit)"
                 if holds
-                else "an output is not a finite number where the reference has one"
+                else "finite numbers and others (NaN, infinity) stand in different places"
             )
         return Verification(self.differences, criterion, holds, reason, self.runs, *accuracies)
 

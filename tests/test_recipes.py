@@ -43,7 +43,7 @@ def test_lossless_asks_for_nothing():
 
 
 @pytest.mark.parametrize(
-    ("operator_type", "bits"), [("Conv", 8), ("Gemm", 5), ("LSTM", 5), ("Gather", 5), ("bias", 8)]
+    ("operator_type", "bits"), [("Conv", 8), ("Gemm", 5), ("LSTM", 5), ("Gather", 5), ("bias", None)]
 )
 def test_deep_compression_has_the_bits_of_the_paper(operator_type, bits):
     options = load_recipe("deep-compression").for_layer("w", operator_type)
@@ -78,7 +78,7 @@ def test_extends(write):
     assert recipe.name == "mine"
     assert recipe.for_layer("w", "Conv") == LayerOptions(bits=8, density=0.1)
     assert recipe.for_layer("w", "Gemm") == LayerOptions(bits=5, density=0.1)
-    assert recipe.for_layer("b", "bias") == LayerOptions(bits=8)
+    assert recipe.for_layer("b", "bias") == LayerOptions()
     assert recipe.for_layer("first", "Gemm").skip
 
 

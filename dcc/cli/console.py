@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _SECONDS_BETWEEN_LINES = 1.0
+_WIDEST_LINE = 10_000
 
 
 def print_table(
@@ -30,12 +31,12 @@ def print_table(
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for position, name in enumerate(columns):
         number = left <= position < len(columns) - 1
-        table.add_column(name, justify="right" if number else "left", no_wrap=number)
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    # Without a terminal nobody can widen the window: never cut a line there.
-    width = None if sys.stdout.isatty() else 240
-    console = Console(width=width, highlight=False, markup=False)
+    # A row is one line, whatever the width of the window: names are never cut, and a terminal
+    # wraps what it cannot show.
+    console = Console(width=_WIDEST_LINE, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(table)
     print(title)

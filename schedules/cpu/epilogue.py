@@ -46,7 +46,10 @@ class Epilogue:
         if self.bias:
             total = total + tir.Cast(accumulator, self.buffers["bias"][channel])
         if self.activation.minimum is not None:
-            total = tir.max(total, tir.const(self.activation.minimum, accumulator))
+            # Written so that NaN stays NaN, which the processor's maximum drops.
+            low = tir.const(self.activation.minimum, accumulator)
+            total = tir.Select(total < low, low, total)
         if self.activation.maximum is not None:
-            total = tir.min(total, tir.const(self.activation.maximum, accumulator))
+            high = tir.const(self.activation.maximum, accumulator)
+            total = tir.Select(total > high, high, total)
         return tir.Cast(dtype, total)

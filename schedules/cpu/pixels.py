@@ -57,11 +57,14 @@ class PixelKernel:
             sums = allocate(
                 "sums", (block, packed.lanes, geometry.pixels), self.reader.accumulator, "global"
             )
-            for first in range(0, geometry.batch, block):
-                images = min(block, geometry.batch - first)
-                self._block(index, first, images, sums)
+            blocks, rest = divmod(geometry.batch, block)
+            with T.serial(0, blocks) as number:
+                self._block(index, number * block, block, sums)
+            if rest:
+                first = tir.const(blocks * block, "int32")
+                self._block(index, first, rest, sums)
 
-    def _block(self, index: Expr, first: int, images: int, sums: tir.Buffer) -> None:
+    def _block(self, index: Expr, first: Expr, images: int, sums: tir.Buffer) -> None:
         packed, accumulator = self.reader.packed, self.reader.accumulator
         values = allocate("values_tile", (packed.lanes, TILE_ENTRIES), accumulator)
         displacements = allocate("displacements", (packed.lanes, TILE_ENTRIES), "int32")
