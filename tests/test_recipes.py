@@ -43,7 +43,8 @@ def test_lossless_asks_for_nothing():
 
 
 @pytest.mark.parametrize(
-    ("operator_type", "bits"), [("Conv", 8), ("Gemm", 5), ("LSTM", 5), ("Gather", 5), ("bias", None)]
+    ("operator_type", "bits"),
+    [("Conv", 8), ("Gemm", 5), ("LSTM", 5), ("Gather", 5), ("bias", None)],
 )
 def test_deep_compression_has_the_bits_of_the_paper(operator_type, bits):
     options = load_recipe("deep-compression").for_layer("w", operator_type)
