@@ -10,23 +10,12 @@ Example: positions 1, 2, 9 with 2 bits -> gaps 1, 0, 3 (filler, at position 6), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from dcc.errors import EncodingError
 
 #: Widest gap field.
 MAX_GAP_BITS = 16
-
-
-@dataclass(frozen=True)
-class RowEntries:
-    """Entries of a matrix whose rows start anew: ``row_starts[r]:row_starts[r + 1]`` for row r."""
-
-    gaps: np.ndarray  # uint16, (entries,)
-    is_filler: np.ndarray  # bool, (entries,)
-    row_starts: np.ndarray  # int64, (rows + 1,)
 
 
 def to_entries(positions: np.ndarray, size: int, gap_bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,22 +31,6 @@ def to_entries(positions: np.ndarray, size: int, gap_bits: int) -> tuple[np.ndar
     if len(positions) and not 0 <= int(positions[0]) <= int(positions[-1]) < size:
         raise EncodingError(f"relative index: positions must lie in 0..{size - 1}")
     return _entries(runs_before(positions), gap_bits)[:2]
-
-
-def row_entries(positions: np.ndarray, rows: int, columns: int, gap_bits: int) -> RowEntries:
-    """Entries row by row for flat ``positions`` (ascending) of a ``(rows, columns)`` matrix.
-
-    Each row starts at column -1 again, so that a kernel can take its rows independently.
-    """
-    row = positions // columns
-    column = positions - row * columns
-    runs = runs_before(column)
-    first = np.flatnonzero(np.diff(row, prepend=-1))
-    runs[first] = column[first]
-    gaps, is_filler, ends = _entries(runs, gap_bits)
-    per_row = np.searchsorted(row, np.arange(rows + 1))
-    row_starts = np.concatenate([[0], ends])[per_row]
-    return RowEntries(gaps, is_filler, row_starts)
 
 
 def runs_before(positions: np.ndarray) -> np.ndarray:

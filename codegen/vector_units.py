@@ -14,6 +14,8 @@ from typing import TypeAlias
 from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
+from dcc.errors import CompileError
+
 Expr: TypeAlias = tir.Expr
 WORD = 4
 """Bytes of a gathered element."""
@@ -59,7 +61,7 @@ class VectorUnit(ABC):
 
     def expand(self, source: Expr, mask: Expr) -> Expr:
         """Spread the first elements of ``source`` (uint32) over the lanes that ``mask`` sets."""
-        raise NotImplementedError
+        raise CompileError(f"{type(self).__name__} cannot expand; ask for `expands` first")
 
     def count(self, mask: Expr) -> Expr:
         """Count the lanes that ``mask`` sets; LLVM makes it a population count."""

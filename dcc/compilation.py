@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from dcc.passes.options import Recipe
     from dcc.runtime import Module
 
-Source = "str | PathLike[str] | onnx.ModelProto | Container"
 STEPS = 4
 
 

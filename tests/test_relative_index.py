@@ -39,19 +39,6 @@ def test_entries_round_trip(size, gap_bits, data):
     assert relative_index.from_entries(gaps, is_filler, size).tolist() == positions.tolist()
 
 
-@given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 5), st.data())
-def test_rows_stand_alone(rows, columns, gap_bits, data):
-    cells = data.draw(st.sets(st.integers(0, rows * columns - 1)))
-    positions = np.array(sorted(cells), dtype=np.int64)
-    entries = relative_index.row_entries(positions, rows, columns, gap_bits)
-    assert entries.row_starts[0] == 0
-    assert entries.row_starts[-1] == len(entries.gaps)
-    for row in range(rows):
-        part = slice(entries.row_starts[row], entries.row_starts[row + 1])
-        expected = sorted(cell % columns for cell in cells if cell // columns == row)
-        assert walk(entries.gaps[part], entries.is_filler[part]) == expected
-
-
 def test_bad_entries_are_refused():
     with pytest.raises(EncodingError, match="gap width 0"):
         relative_index.to_entries(np.array([1]), 2, 0)
