@@ -28,7 +28,9 @@ from dcc.schedules import cost_model
 from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.stack import PIPELINE
 from dcc.schedules.form_sizes import FormSizes
-from dcc.schedules.kernels import LayerShape, build_kernel, default_lanes, fold_kernel, pack_for
+from dcc.schedules.kernels import build_kernel, fold_kernel, pack_for
+from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.tunables import default_tunables
 from dcc.targets.registry import get_target
 
 HOST = get_target("host")
@@ -56,7 +58,7 @@ def entries_of(weight: WeightMatrix, form: Form) -> int:
 
 def kernel(shape: LayerShape, weight: WeightMatrix, form: Form) -> Callable[[], object]:
     """Compile the kernel of ``form``; returns a call of it."""
-    packed = pack_for(weight, form, default_lanes(shape, HOST), shape.kind)
+    packed = pack_for(weight, form, default_tunables(shape, form, HOST).packing)
     function, arrays = build_kernel(shape, packed, HOST), packed.arrays
     if form == "huffman":
         function, coded = fold_kernel(function, packed, HOST.features)

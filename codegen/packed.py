@@ -8,14 +8,15 @@ from dcc.codegen.encoded_tensor import StorageBytes
 from dcc.codegen.entry_layout import Array
 from dcc.codegen.packed_sparse import pack_sparse
 from dcc.codegen.packed_weight import PackedWeight
+from dcc.codegen.packing import Packing
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.errors import EncodingError
 
 __all__ = ["PackedWeight", "codes_per_byte", "pack"]
 
 
-def pack(weight: WeightMatrix, form: Form, lanes: int, *, sort: bool = False) -> PackedWeight:
-    """Lay ``weight`` out for a kernel that runs ``lanes`` rows in lockstep.
+def pack(weight: WeightMatrix, form: Form, packing: Packing) -> PackedWeight:
+    """Lay ``weight`` out for a kernel.
 
     The huffman form is laid out by ``codegen.packed_streams.pack_huffman``.
 
@@ -28,11 +29,11 @@ def pack(weight: WeightMatrix, form: Form, lanes: int, *, sort: bool = False) ->
     if refusal is not None:
         raise EncodingError(f"storage form '{form}' cannot hold this weight: {refusal}")
     if form == "dense":
-        return _pack_dense(weight, lanes)
+        return _pack_dense(weight, packing.lanes)
     if form == "codebook":
-        return _pack_codebook(weight, lanes)
+        return _pack_codebook(weight, packing.lanes)
     if form == "sparse":
-        return pack_sparse(weight, lanes, sort=sort)
+        return pack_sparse(weight, packing)
     raise EncodingError("storage form 'huffman' is packed by 'pack_huffman'")
 
 

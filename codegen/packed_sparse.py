@@ -7,12 +7,13 @@ import numpy as np
 from dcc.codegen.encoded_tensor import StorageBytes
 from dcc.codegen.entry_layout import Array, gather, index_arrays, lay_out
 from dcc.codegen.packed_weight import PackedWeight
+from dcc.codegen.packing import Packing
 from dcc.codegen.slices import SlicedEntries
 from dcc.codegen.weight_matrix import WeightMatrix
 
 
-def pack_sparse(weight: WeightMatrix, lanes: int, *, sort: bool) -> PackedWeight:
-    """Lay ``weight`` out in slices of ``lanes`` rows; ``sort`` permits another order of the rows.
+def pack_sparse(weight: WeightMatrix, packing: Packing) -> PackedWeight:
+    """Lay ``weight`` out in slices of ``packing.lanes`` rows.
 
     Entries have 8 or 16 bits, whichever takes fewer bytes with its fillers.
     """
@@ -20,6 +21,7 @@ def pack_sparse(weight: WeightMatrix, lanes: int, *, sort: bool) -> PackedWeight
     widths: list[tuple[int | None, int]] = [(8 * size - weight.code_bits, size) for size in (1, 2)]
     if weight.mask is None:
         widths = [(None, 1)]
+    lanes, sort = packing.lanes, packing.sort
     candidates = [
         (gap_bits, size, lay_out(weight, lanes, gap_bits, sort=sort))
         for gap_bits, size in widths

@@ -17,11 +17,12 @@ from dcc.codegen.encoded_tensor import StorageBytes
 from dcc.codegen.entry_layout import Array, gather, index_arrays
 from dcc.codegen.lane_streams import interleave
 from dcc.codegen.packed_weight import PackedWeight
+from dcc.codegen.packing import Packing
 from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.errors import EncodingError
 
 
-def pack_huffman(weight: WeightMatrix, lanes: int, *, sort: bool = False) -> PackedWeight:
+def pack_huffman(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     """Lay ``weight`` out in the coding that needs fewest bytes, its symbols still uncoded (uint16).
 
     ``entropy_code`` gives the bytes that are stored; a kernel built for this layout reads them
@@ -30,7 +31,9 @@ def pack_huffman(weight: WeightMatrix, lanes: int, *, sort: bool = False) -> Pac
     refusal = weight.refusal("huffman")
     if refusal is not None:
         raise EncodingError(f"storage form 'huffman' cannot hold this weight: {refusal}")
-    coding = min(codings(weight, lanes, sort=sort), key=lambda candidate: candidate.cost)
+    coding = min(
+        codings(weight, packing.lanes, sort=packing.sort), key=lambda candidate: candidate.cost
+    )
     arrays = index_arrays(coding.entries)
     arrays |= {name: symbols.astype(np.uint16) for name, symbols in coding.fields.items()}
     if weight.codebook is not None:
@@ -42,7 +45,7 @@ def pack_huffman(weight: WeightMatrix, lanes: int, *, sort: bool = False) -> Pac
         "huffman",
         weight.rows,
         weight.columns,
-        lanes,
+        packing.lanes,
         arrays,
         StorageBytes(0, 0, 0, 0, 0),
         tuple(coding.fields),

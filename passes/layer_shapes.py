@@ -14,7 +14,7 @@ from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cpu.epilogue import Activation
 from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.recurrent import Recurrence
-from dcc.schedules.kernels import LayerShape
+from dcc.schedules.layer_shape import LayerShape
 
 
 def weight_matrix(layer: CodedLayer, table: WeightTable) -> WeightMatrix:

@@ -20,6 +20,7 @@ from tvm import tirx as tir
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from dcc.codegen.packed import PackedWeight, pack
+from dcc.codegen.packing import Packing
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.passes.layer_shapes import layer_shape, shape_of, weight_matrix
 from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
@@ -29,13 +30,9 @@ from dcc.passes.parameters import MAIN, constant, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.cpu.expand import expand, value_dtype
-from dcc.schedules.kernels import (
-    LayerShape,
-    build_kernel,
-    default_lanes,
-    in_root_block,
-    pack_for,
-)
+from dcc.schedules.kernels import build_kernel, in_root_block, pack_for
+from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.tunables import default_tunables
 from dcc.targets.target import Target
 
 SCHEDULED = "tirx.is_scheduled"
@@ -83,7 +80,8 @@ class _Legalizer(PyExprMutator):
         form: Form = layer.attributes["form"] or "dense"
         if form == "dense" and shape.ordinary_when_dense:
             return self._ordinary(layer, shape, weight, rewritten)
-        packed = pack_for(weight, form, default_lanes(shape, self.target), layer.kind)
+        tunables = default_tunables(shape, form, self.target)
+        packed = pack_for(weight, form, tunables.packing)
         return self._call(
             layer, shape, packed, self._weights(layer, shape, weight, packed), rewritten
         )
@@ -130,7 +128,8 @@ class _Legalizer(PyExprMutator):
         best = min(coded, key=lambda e: e.kept_bytes)
         if best.kept_bytes >= estimates["dense"].touched_bytes:
             return None
-        return pack_for(weight, best.form, self.target.vector_floats, shape.kind)
+        sort = shape.kind not in ("take", "gru")
+        return pack_for(weight, best.form, Packing(self.target.vector_floats, sort=sort))
 
     def _ordinary(
         self, layer: CodedLayer, shape: LayerShape, weight: WeightMatrix, call: relax.Call
@@ -145,7 +144,7 @@ class _Legalizer(PyExprMutator):
             operand: relax.Expr = self._decoded(layer, coded, dense_shape, transposed=transposed)
         else:
             values = weight.decode()
-            self.table.note_packed(layer.attributes["layer"], pack(weight, "dense", 1))
+            self.table.note_packed(layer.attributes["layer"], pack(weight, "dense", Packing(1)))
             operand = constant((values.T if transposed else values).reshape(dense_shape).copy())
         return self.builder_.normalize(ordinary_layer(layer, operand, shape_of(call)))
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
 from dcc.schedules.form_sizes import FormSizes
-from dcc.schedules.kernels import LayerShape, default_lanes
+from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.tunables import default_lanes
 from dcc.targets.target import Target
 
 REFERENCE_VECTOR = 16

@@ -6,68 +6,24 @@ of the weight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 from tvm import tirx as tir
 from tvm.s_tir import SBlock, SBlockRealize
 
 from dcc.codegen.decode_stage import DecodeSpec, fold_decode
 from dcc.codegen.packed import PackedWeight, pack
 from dcc.codegen.packed_streams import entropy_code, pack_huffman
+from dcc.codegen.packing import Packing
 from dcc.codegen.vector_units import vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.errors import CompileError
 from dcc.schedules.cpu.conv import conv
-from dcc.schedules.cpu.epilogue import Activation, Epilogue
-from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.cpu.matmul import MANY_SAMPLES, matmul
-from dcc.schedules.cpu.recurrent import Recurrence, gru, lstm
+from dcc.schedules.cpu.epilogue import Epilogue
+from dcc.schedules.cpu.matmul import matmul
+from dcc.schedules.cpu.recurrent import gru, lstm
 from dcc.schedules.cpu.take import take
+from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.tunables import Tunables, default_tunables
 from dcc.targets.target import Target
-
-KernelKind = Literal["matmul", "conv1d", "conv2d", "take", "lstm", "gru"]
-
-# Lanes of a slice where pixels or samples are the vector: rows share nothing but the decoding.
-PIXEL_LANES = 4
-
-
-@dataclass(frozen=True)
-class LayerShape:
-    """What a kernel computes, apart from the weight.
-
-    Attributes
-    ----------
-    samples
-        Rows of x of a matmul, looked-up indices of a take.
-    dtype
-        Type of the data and the result; ``index_dtype`` that of the indices of a take.
-    """
-
-    kind: KernelKind
-    dtype: str = "float32"
-    samples: int = 1
-    geometry: ConvGeometry | None = None
-    recurrence: Recurrence | None = None
-    flags: dict[str, bool] = field(default_factory=dict)
-    scale: bool = False
-    bias: bool = False
-    activation: Activation = field(default_factory=Activation)
-    index_dtype: str = "int64"
-
-    @property
-    def pixels(self) -> int:
-        """How often each weight is used: output pixels, samples, or time steps."""
-        if self.geometry is not None:
-            return self.geometry.batch * self.geometry.out_height * self.geometry.out_width
-        if self.recurrence is not None:
-            return self.recurrence.batch * self.recurrence.steps
-        return self.samples
-
-    @property
-    def ordinary_when_dense(self) -> bool:
-        """Whether the dense form is the ordinary operator, with the schedules that those have."""
-        return self.geometry is not None or (self.kind == "matmul" and self.samples >= MANY_SAMPLES)
 
 
 def in_root_block(function: tir.PrimFunc) -> tir.PrimFunc:
@@ -76,22 +32,11 @@ def in_root_block(function: tir.PrimFunc) -> tir.PrimFunc:
     return tir.PrimFunc(function.params, root, function.ret_type, function.attrs)
 
 
-def default_lanes(shape: LayerShape, target: Target) -> int:
-    """How many rows a slice of the default schedule has."""
-    if shape.kind == "take":
-        return 1
-    if shape.geometry is not None or (shape.kind == "matmul" and shape.samples >= MANY_SAMPLES):
-        return PIXEL_LANES
-    return target.vector_floats
-
-
-def pack_for(weight: WeightMatrix, form: Form, lanes: int, kind: KernelKind) -> PackedWeight:
+def pack_for(weight: WeightMatrix, form: Form, packing: Packing) -> PackedWeight:
     """Pack ``weight`` for a kernel; the symbols of the huffman form stay uncoded."""
-    # A lookup finds its row by number, and the GRU computes a range of rows apart.
-    sort = kind not in ("take", "gru")
     if form == "huffman":
-        return pack_huffman(weight, lanes, sort=sort)
-    return pack(weight, form, lanes, sort=sort)
+        return pack_huffman(weight, packing)
+    return pack(weight, form, packing)
 
 
 def accumulator_type(shape: LayerShape, packed: PackedWeight) -> str:
@@ -100,12 +45,15 @@ def accumulator_type(shape: LayerShape, packed: PackedWeight) -> str:
     return "float64" if "float64" in types else "float32"
 
 
-def build_kernel(shape: LayerShape, packed: PackedWeight, target: Target) -> tir.PrimFunc:
-    """Make the kernel of a layer over ``packed``.
+def build_kernel(
+    shape: LayerShape, packed: PackedWeight, target: Target, tunables: Tunables | None = None
+) -> tir.PrimFunc:
+    """Make the kernel of a layer over ``packed``; without ``tunables`` by the default schedule.
 
     Its parameters are the data, the packed arrays in their order, scale and bias where the layer
     has them, the results.
     """
+    chosen = tunables or default_tunables(shape, packed.form, target)
     accumulator = accumulator_type(shape, packed)
     unit = vector_unit(target.features, packed.lanes)
     epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
@@ -120,6 +68,7 @@ def build_kernel(shape: LayerShape, packed: PackedWeight, target: Target) -> tir
             accumulator,
             vector=target.vector_floats,
             unit=unit,
+            in_flight=chosen.in_flight,
         )
     if shape.geometry is not None:
         return conv(

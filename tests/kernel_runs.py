@@ -7,7 +7,8 @@ import tvm
 from weights import legal_forms, random_weight
 
 from dcc.schedules.cpu.stack import PIPELINE
-from dcc.schedules.kernels import build_kernel, default_lanes, fold_kernel, pack_for
+from dcc.schedules.kernels import build_kernel, fold_kernel, pack_for
+from dcc.schedules.tunables import default_tunables
 from dcc.targets.registry import get_target
 
 HOST = get_target("host")
@@ -70,7 +71,7 @@ def layer_kernels(shape, weight, data, extra=(), target=HOST):
     """Kernels of a layer in every form that can hold ``weight``, with their arguments."""
     kernels = {}
     for form in legal_forms(weight):
-        packed = pack_for(weight, form, default_lanes(shape, target), shape.kind)
+        packed = pack_for(weight, form, default_tunables(shape, form, target).packing)
         kernel, arrays = stored(build_kernel(shape, packed, target), packed, target)
         kernels[form] = (kernel, [*data, *arrays.values(), *extra])
     return kernels

@@ -8,7 +8,7 @@ from kernel_runs import MAIN_WEIGHTS, WEIGHTS, check_layer, make_weight, normal
 
 from dcc.schedules.cpu.epilogue import Activation
 from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.kernels import LayerShape
+from dcc.schedules.layer_shape import LayerShape
 
 
 def conv_expected(g, weight, x):

@@ -9,7 +9,7 @@ from dcc.codegen.packed_streams import entropy_code
 from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.form_sizes import FormSizes
-from dcc.schedules.kernels import LayerShape
+from dcc.schedules.layer_shape import LayerShape
 
 
 def make_weight(rows, columns, density, levels=16):

@@ -8,6 +8,7 @@ from weights import random_weight
 
 from dcc.codegen.decode_stage import DecodeSpec, fold_decode
 from dcc.codegen.packed_streams import code_symbols, entropy_code, pack_huffman
+from dcc.codegen.packing import Packing
 from dcc.errors import CompileError
 from dcc.schedules.cpu.expand import expand
 
@@ -69,7 +70,7 @@ def test_the_folded_kernel_decodes_its_stream():
 
 def test_new_parameters_stand_where_the_symbols_stood():
     weight = random_weight(np.random.default_rng(1), 33, 256, 0.2, levels=200)
-    packed = pack_huffman(weight, 4)
+    packed = pack_huffman(weight, Packing(4))
     kernel = expand(packed, (33, 256))
     coded = entropy_code(packed)
     spec = DecodeSpec(packed.symbols, packed.code_length, coded.arrays["stream"].size)

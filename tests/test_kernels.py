@@ -16,9 +16,11 @@ from kernel_runs import (
 )
 from weights import legal_forms
 
+from dcc.codegen.packing import Packing
 from dcc.schedules.cpu.epilogue import Activation
 from dcc.schedules.cpu.expand import expand
-from dcc.schedules.kernels import LayerShape, pack_for
+from dcc.schedules.kernels import pack_for
+from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.registry import get_target
 
 
@@ -118,7 +120,7 @@ def test_expand(kind, lanes):
     weight = make_weight(kind, 18, 15)
     dense = weight.decode()
     for form in legal_forms(weight):
-        packed = pack_for(weight, form, lanes, "matmul")
+        packed = pack_for(weight, form, Packing(lanes, sort=True))
         layouts = {
             "rows": (((18, 5, 3), {}), dense.reshape(18, 5, 3)),
             "transposed": (((15, 18), {"transposed": True}), dense.T),

@@ -8,6 +8,7 @@ from weights import legal_forms, pack_any, random_weight
 
 from dcc.codegen.packed import codes_per_byte, pack
 from dcc.codegen.packed_streams import entropy_code, pack_huffman
+from dcc.codegen.packing import Packing
 from dcc.codegen.unpacking import unpack
 from dcc.codegen.weight_matrix import FORMS, WeightMatrix
 from dcc.errors import EncodingError
@@ -143,11 +144,11 @@ def test_huffman_nears_the_entropy():
 def test_refusals_name_the_form_and_the_reason():
     raw = WeightMatrix(values=np.ones((2, 2), np.float32))
     with pytest.raises(EncodingError, match=r"'codebook'.*none of at most 256 values"):
-        pack(raw, "codebook", 4)
+        pack(raw, "codebook", Packing(4))
     with pytest.raises(EncodingError, match=r"'huffman'.*neither a mask nor a codebook"):
-        pack_huffman(raw, 4)
+        pack_huffman(raw, Packing(4))
     with pytest.raises(EncodingError, match="pack_huffman"):
-        pack(WeightMatrix(values=raw.values, mask=raw.values != 0), "huffman", 4)
+        pack(WeightMatrix(values=raw.values, mask=raw.values != 0), "huffman", Packing(4))
 
 
 @pytest.mark.parametrize(

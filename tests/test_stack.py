@@ -5,8 +5,10 @@ import tvm
 from kernel_runs import HOST, make_weight
 from tvm.script import tirx as T
 
+from dcc.codegen.packing import Packing
 from dcc.schedules.cpu.stack import PIPELINE, locals_on_stack
-from dcc.schedules.kernels import LayerShape, build_kernel, pack_for
+from dcc.schedules.kernels import build_kernel, pack_for
+from dcc.schedules.layer_shape import LayerShape
 
 
 # fmt: off
@@ -33,7 +35,7 @@ def test_only_small_local_buffers_are_marked():
 @pytest.mark.parametrize("form", ["dense", "codebook", "sparse", "huffman"])
 def test_a_kernel_of_rows_takes_nothing_from_the_workspace(form):
     weight = make_weight("sparse codes", 64, 100)
-    packed = pack_for(weight, form, HOST.vector_floats, "matmul")
+    packed = pack_for(weight, form, Packing(HOST.vector_floats, sort=True))
     kernel = build_kernel(LayerShape("matmul"), packed, HOST).with_attr("global_symbol", "main")
     module = tvm.IRModule({"main": kernel})
     built = tvm.compile(module, HOST.tvm_target(), tir_pipeline=PIPELINE)

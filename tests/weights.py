@@ -6,6 +6,7 @@ import numpy as np
 
 from dcc.codegen.packed import pack
 from dcc.codegen.packed_streams import pack_huffman
+from dcc.codegen.packing import Packing
 from dcc.codegen.weight_matrix import FORMS, WeightMatrix
 
 
@@ -36,8 +37,8 @@ def random_weight(generator, rows, columns, density=1.0, levels=None, dtype=np.f
 def pack_any(weight, form, lanes, sort=False):
     """Pack in any form, symbols uncoded."""
     if form == "huffman":
-        return pack_huffman(weight, lanes, sort=sort)
-    return pack(weight, form, lanes, sort=sort)
+        return pack_huffman(weight, Packing(lanes, sort=sort))
+    return pack(weight, form, Packing(lanes, sort=sort))
 
 
 def legal_forms(weight):

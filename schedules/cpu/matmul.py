@@ -31,14 +31,16 @@ def matmul(
     *,
     vector: int,
     unit: VectorUnit | None = None,
+    in_flight: int | None = None,
 ) -> tir.PrimFunc:
     """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])``.
 
     Parameters of the kernel: x (samples, columns), the packed arrays, scale and bias, y (samples,
-    rows). ``vector`` is the width of a vector register in elements.
+    rows). ``vector`` is the width of a vector register in elements, ``in_flight`` how many slices
+    of the rows kernel run interleaved.
     """
     if samples < MANY_SAMPLES:
-        return _few_samples(packed, samples, dtype, epilogue, accumulator, unit)
+        return _few_samples(packed, samples, dtype, epilogue, accumulator, unit, in_flight)
     geometry = ConvGeometry(1, packed.columns, 1, samples, packed.rows, (1, 1))
     reader = WeightReader(packed, accumulator)
     with IRBuilder() as builder, T.prim_func():
@@ -67,6 +69,7 @@ def _few_samples(
     epilogue: Epilogue,
     accumulator: str,
     unit: VectorUnit | None,
+    in_flight: int | None,
 ) -> tir.PrimFunc:
     """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])`` for a few samples.
 
@@ -85,5 +88,5 @@ def _few_samples(
             T.buffer_store(y, epilogue.apply(total, row, dtype), [sample, row])
 
         work = packed.steps * packed.lanes * samples
-        emit_product(reader, samples, x, store, parallel=worth_parallel(work))
+        emit_product(reader, samples, x, store, parallel=worth_parallel(work), in_flight=in_flight)
     return builder.get()

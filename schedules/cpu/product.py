@@ -29,10 +29,16 @@ def emit_product(
     *,
     parallel: bool,
     slices: tuple[int, int] | None = None,
+    in_flight: int | None = None,
 ) -> None:
     """Emit ``store(sample, row, sum of weight[row, column] * source[sample, column])``.
 
-    ``source`` has shape (samples, columns); ``slices`` restricts the rows to a range of slices.
+    ``source`` has shape (samples, columns); ``slices`` restricts the rows to a range of slices,
+    ``in_flight`` is how many of them run interleaved.
     """
-    emit = emit_vector_rows if isinstance(reader, VectorReader) else emit_rows
-    emit(reader, samples, source, store, parallel=parallel, slices=slices)  # type: ignore[arg-type]
+    if isinstance(reader, VectorReader):
+        emit_vector_rows(
+            reader, samples, source, store, parallel=parallel, slices=slices, in_flight=in_flight
+        )
+    else:
+        emit_rows(reader, samples, source, store, parallel=parallel, slices=slices)

@@ -66,14 +66,16 @@ def emit_vector_rows(
     *,
     parallel: bool,
     slices: tuple[int, int] | None = None,
+    in_flight: int | None = None,
 ) -> None:
     """Emit ``store(sample, row, sum of weight[row, column] * source[sample, column])``.
 
-    ``source`` is float32 (samples, columns); ``slices`` restricts the rows to a range of slices.
+    ``source`` is float32 (samples, columns); ``slices`` restricts the rows to a range of slices,
+    ``in_flight`` is how many of them run interleaved.
     """
     packed = reader.packed
     begin, end = slices if slices is not None else (0, packed.slices)
-    together = min(slices_in_flight(packed, samples), end - begin)
+    together = min(in_flight or slices_in_flight(packed, samples), end - begin)
     groups, rest = divmod(end - begin, together)
     loop = T.parallel if parallel else T.serial
     with loop(0, groups) as group:

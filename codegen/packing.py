@@ -1,0 +1,32 @@
+"""The choices that lay a weight out for one kernel: what a tuner varies and a kernel reads back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a weight is packed.
+
+    Attributes
+    ----------
+    lanes
+        Rows of a slice, which run in lockstep.
+    sort
+        Whether rows may stand in another order where that saves padding.
+    window
+        Columns of x that a kernel holds in registers while it reads the entries of the sparse and
+        huffman forms: an entry then says its place in the window instead of the gap before it.
+        0: relative gaps.
+    gap_bits
+        Width of a gap; None: the one that takes fewest bytes.
+    code_length
+        Longest code of the huffman form, in bits; None: the one that takes fewest bytes.
+    """
+
+    lanes: int
+    sort: bool = False
+    window: int = 0
+    gap_bits: int | None = None
+    code_length: int | None = None
