@@ -124,7 +124,7 @@ def difference(ours: Path, theirs: Path) -> float:
 
 
 def profile(module: Path, inputs: Path) -> list[tuple[str, int, float]]:
-    """Calls and seconds a run of each kernel, slowest first."""
+    """Profile one module: calls and seconds a run of each kernel, slowest first."""
     with np.load(inputs) as file:
         arrays = {name: file[name] for name in file.files}
     times: dict[str, list[float]] = defaultdict(list)
