@@ -1,7 +1,8 @@
 """Which symbols of a weight the huffman form codes, by counting the bytes of every choice.
 
 The symbols are the joint entries, gaps and codes in turn, gaps alone (raw values), or the dense
-grid of codes; each with gap widths around the mean gap and every width of the decode table.
+grid of codes; each with gap widths around the mean gap and every width of the decode table. In
+windows they are offsets and codes in turn.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dcc.codegen import huffman
-from dcc.codegen.entry_layout import gather, lay_out
-from dcc.codegen.slices import SlicedEntries
+from dcc.codegen.entry_layout import gather, lay_out, lay_out_windows
+from dcc.codegen.packing import Packing
+from dcc.codegen.slices import Entries, SlicedEntries
 from dcc.codegen.weight_matrix import WeightMatrix
 
 MAX_CODE_LENGTH = 12
@@ -30,7 +32,7 @@ class Coding:
     """One way to entropy-code a weight, with its exact cost in bytes."""
 
     gap_bits: int | None
-    entries: SlicedEntries
+    entries: Entries
     fields: dict[str, Symbols]
     code_length: int
     cost: float
@@ -47,9 +49,18 @@ def codings(weight: WeightMatrix, lanes: int, *, sort: bool) -> Iterator[Coding]
         gap_widths.append(None)
     for gap_bits in gap_widths:
         entries = lay_out(weight, lanes, gap_bits, sort=sort)
-        extra = 0 if weight.codebook is not None else entries.gaps.size * weight.dtype.itemsize
+        extra = 0 if weight.codebook is not None else entries.source.size * weight.dtype.itemsize
         for fields in _field_sets(weight, entries, gap_bits):
             yield _cheapest_table(gap_bits, entries, fields, extra)
+
+
+def window_coding(weight: WeightMatrix, packing: Packing) -> Coding:
+    """Code the entries of ``codegen.windows``."""
+    entries = lay_out_windows(weight, packing)
+    fields = {"offsets": entries.offsets.astype(np.int64)}
+    if weight.codes is not None:
+        fields["codes"] = gather(weight.codes.ravel(), entries, 0).astype(np.int64)
+    return _cheapest_table(None, entries, fields, 0)
 
 
 def _field_sets(
@@ -71,7 +82,7 @@ def _field_sets(
 
 
 def _cheapest_table(
-    gap_bits: int | None, entries: SlicedEntries, fields: dict[str, Symbols], extra: int
+    gap_bits: int | None, entries: Entries, fields: dict[str, Symbols], extra: int
 ) -> Coding:
     """Cost ``fields`` with each width of the decode table that holds their alphabets."""
     counts = [np.bincount(symbols.ravel(), minlength=1) for symbols in fields.values()]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dcc.codegen.slices import SlicedEntries, full_slices, slice_rows
+from dcc.codegen.packing import Packing
+from dcc.codegen.slices import Entries, SlicedEntries, full_slices, slice_rows
 from dcc.codegen.weight_matrix import WeightMatrix
+from dcc.codegen.windows import WindowedEntries, window_rows
 
 Array = npt.NDArray[np.generic]
 
@@ -20,7 +22,25 @@ def lay_out(
     return slice_rows(weight.mask, lanes, gap_bits, sort=sort)
 
 
-def gather(source: Array, entries: SlicedEntries, fill: float) -> Array:
+def fits_windows(weight: WeightMatrix, window: int) -> bool:
+    """Whether a weight can be packed in windows: something is skipped, and a window is there."""
+    return weight.mask is not None and 0 < window <= weight.columns
+
+
+def lay_out_windows(weight: WeightMatrix, packing: Packing, multiple: int = 1) -> WindowedEntries:
+    """Lay out the non-zeros of ``weight``; slices get a multiple of ``multiple`` steps."""
+    assert weight.mask is not None
+    return window_rows(
+        weight.mask,
+        packing.lanes,
+        packing.window,
+        packing.window_align,
+        sort=packing.sort,
+        multiple=multiple,
+    )
+
+
+def gather(source: Array, entries: Entries, fill: float) -> Array:
     """Values of ``source`` (flat) at each entry; ``fill`` for fillers and padding."""
     if not source.size:
         return np.full(entries.source.shape, fill, dtype=source.dtype)
@@ -28,7 +48,14 @@ def gather(source: Array, entries: SlicedEntries, fill: float) -> Array:
     return np.where(entries.source >= 0, taken, source.dtype.type(fill))
 
 
-def index_arrays(entries: SlicedEntries) -> dict[str, Array]:
-    """Return the arrays that find the rows: ``order`` where the rows have one, and ``bases``."""
-    order = {} if entries.order is None else {"order": entries.order}
-    return {**order, "bases": entries.bases}
+def index_arrays(entries: Entries) -> dict[str, Array]:
+    """Return the arrays that find rows and columns.
+
+    ``order`` where the rows have one, ``bases``, and ``windows`` where there are any.
+    """
+    arrays: dict[str, Array] = {} if entries.order is None else {"order": entries.order}
+    arrays["bases"] = entries.bases
+    if isinstance(entries, WindowedEntries):
+        narrow = int(entries.windows.max(initial=0)) < 1 << 16
+        arrays["windows"] = entries.windows.astype(np.uint16) if narrow else entries.windows
+    return arrays

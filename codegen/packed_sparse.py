@@ -1,22 +1,38 @@
-"""The sparse form: entries of gap and code, or gaps beside raw values, in whole bytes."""
+"""The sparse form: entries of column and code, or columns beside raw values, in whole bytes.
+
+A column is a gap from the entry before, or an offset in the window of its step.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dcc.codegen.encoded_tensor import StorageBytes
-from dcc.codegen.entry_layout import Array, gather, index_arrays, lay_out
+from dcc.codegen.entry_layout import (
+    Array,
+    fits_windows,
+    gather,
+    index_arrays,
+    lay_out,
+    lay_out_windows,
+)
 from dcc.codegen.packed_weight import PackedWeight
 from dcc.codegen.packing import Packing
-from dcc.codegen.slices import SlicedEntries
+from dcc.codegen.slices import Entries, SlicedEntries
 from dcc.codegen.weight_matrix import WeightMatrix
+from dcc.codegen.windows import WindowedEntries
+
+STEPS_OF_A_WORD = 2
+"""Steps whose entries, of 16 bits each, stand in one word of a lane."""
 
 
 def pack_sparse(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     """Lay ``weight`` out in slices of ``packing.lanes`` rows.
 
-    Entries have 8 or 16 bits, whichever takes fewer bytes with its fillers.
+    Entries with gaps have 8 or 16 bits, whichever takes fewer bytes with its fillers.
     """
+    if fits_windows(weight, packing.window):
+        return _pack_windows(weight, packing)
     extra = 0 if weight.codebook is not None else weight.dtype.itemsize
     widths: list[tuple[int | None, int]] = [(8 * size - weight.code_bits, size) for size in (1, 2)]
     if weight.mask is None:
@@ -43,6 +59,27 @@ def pack_sparse(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     )
 
 
+def _pack_windows(weight: WeightMatrix, packing: Packing) -> PackedWeight:
+    if weight.codebook is not None:
+        entries = lay_out_windows(weight, packing, multiple=STEPS_OF_A_WORD)
+        arrays, symbols, nbytes = _pairs_of_steps(weight, entries, packing.window)
+    else:
+        entries = lay_out_windows(weight, packing)
+        offsets = {"offsets": entries.offsets}
+        arrays, symbols, nbytes = _columns_and_values(weight, entries, offsets)
+    return PackedWeight(
+        "sparse",
+        weight.rows,
+        weight.columns,
+        packing.lanes,
+        arrays,
+        nbytes,
+        symbols,
+        code_bits=weight.code_bits,
+        window=packing.window,
+    )
+
+
 _SparseArrays = tuple[dict[str, Array], tuple[str, ...], StorageBytes]
 
 
@@ -65,10 +102,35 @@ def _joint_entries(
     return arrays | {"entries": joint, "codebook": weight.codebook}, ("entries",), nbytes
 
 
+def _pairs_of_steps(weight: WeightMatrix, entries: WindowedEntries, window: int) -> _SparseArrays:
+    """Offsets and codes of two steps in a word."""
+    assert weight.codes is not None
+    assert weight.codebook is not None
+    arrays = index_arrays(entries)
+    found = sum(array.nbytes for array in arrays.values())
+    codes = gather(weight.codes.ravel(), entries, 0).astype(np.uint32)
+    joint = codes << np.uint32((window - 1).bit_length()) | entries.offsets
+    words = joint[::2] | joint[1::2] << np.uint32(16)
+    used = int(np.count_nonzero(entries.source >= 0)) * 2
+    weights = used * weight.code_bits // 16
+    nbytes = StorageBytes(
+        weights, used - weights + found, weight.codebook.nbytes, 0, words.nbytes - used
+    )
+    return arrays | {"entries": words, "codebook": weight.codebook}, ("entries",), nbytes
+
+
 def _gaps_and_values(
     weight: WeightMatrix, entries: SlicedEntries, gap_bits: int | None, dtype: np.dtype[np.generic]
 ) -> _SparseArrays:
     """Raw values, and their gaps where there are any."""
+    gaps = {} if gap_bits is None else {"gaps": entries.gaps.astype(dtype)}
+    return _columns_and_values(weight, entries, gaps)
+
+
+def _columns_and_values(
+    weight: WeightMatrix, entries: Entries, columns: dict[str, Array]
+) -> _SparseArrays:
+    """Raw values beside an array that says their columns, or none."""
     assert weight.values is not None
     arrays = index_arrays(entries)
     indices = sum(array.nbytes for array in arrays.values())
@@ -76,9 +138,8 @@ def _gaps_and_values(
     values = gather(weight.values.ravel(), entries, 0)
     used = kept * values.itemsize
     padding = values.nbytes - used
-    if gap_bits is not None:
-        arrays["gaps"] = entries.gaps.astype(dtype)
-        indices += kept * dtype.itemsize
-        padding += arrays["gaps"].nbytes - kept * dtype.itemsize
-    symbols = () if gap_bits is None else ("gaps",)
-    return arrays | {"values": values}, symbols, StorageBytes(used, indices, 0, 0, padding)
+    for array in columns.values():
+        indices += kept * array.itemsize
+        padding += array.nbytes - kept * array.itemsize
+    nbytes = StorageBytes(used, indices, 0, 0, padding)
+    return arrays | columns | {"values": values}, tuple(columns), nbytes

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dcc.codegen import huffman
-from dcc.codegen.coding_choice import Symbols, codings
+from dcc.codegen.coding_choice import Coding, Symbols, codings, window_coding
 from dcc.codegen.encoded_tensor import StorageBytes
-from dcc.codegen.entry_layout import Array, gather, index_arrays
+from dcc.codegen.entry_layout import Array, fits_windows, gather, index_arrays
 from dcc.codegen.lane_streams import interleave
 from dcc.codegen.packed_weight import PackedWeight
 from dcc.codegen.packing import Packing
@@ -31,9 +31,8 @@ def pack_huffman(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     refusal = weight.refusal("huffman")
     if refusal is not None:
         raise EncodingError(f"storage form 'huffman' cannot hold this weight: {refusal}")
-    coding = min(
-        codings(weight, packing.lanes, sort=packing.sort), key=lambda candidate: candidate.cost
-    )
+    windowed = fits_windows(weight, packing.window)
+    coding = window_coding(weight, packing) if windowed else _cheapest(weight, packing)
     arrays = index_arrays(coding.entries)
     arrays |= {name: symbols.astype(np.uint16) for name, symbols in coding.fields.items()}
     if weight.codebook is not None:
@@ -52,7 +51,13 @@ def pack_huffman(weight: WeightMatrix, packing: Packing) -> PackedWeight:
         coding.gap_bits,
         weight.code_bits,
         coding.code_length,
+        packing.window if windowed else 0,
     )
+
+
+def _cheapest(weight: WeightMatrix, packing: Packing) -> Coding:
+    candidates = codings(weight, packing.lanes, sort=packing.sort)
+    return min(candidates, key=lambda candidate: candidate.cost)
 
 
 @dataclass(frozen=True)
@@ -105,13 +110,13 @@ def entropy_code(packed: PackedWeight) -> PackedWeight:
             arrays |= {"starts": coded.starts, "stream": coded.stream}
             arrays |= {f"{field}_table": table for field, table in coded.tables.items()}
     payload = coded.payload_bits // 8
-    indices = int(payload * _gap_share(fields, packed.code_bits, packed.gap_bits))
+    indices = int(payload * _index_share(fields, packed.code_bits, packed.gap_bits))
     weights, padding = payload - indices, coded.stream.nbytes - payload
     if "values" in arrays:
         kept = int(np.count_nonzero(arrays["values"])) * arrays["values"].itemsize
         weights += kept
         padding += arrays["values"].nbytes - kept
-    found = sum(arrays[name].nbytes for name in ("order", "bases") if name in arrays)
+    found = sum(arrays[name].nbytes for name in ("order", "bases", "windows") if name in arrays)
     nbytes = StorageBytes(
         weights=weights,
         indices=indices + coded.starts.nbytes + found,
@@ -128,17 +133,22 @@ def _entropy(symbols: Symbols) -> float:
     return float(-(counts * np.log2(counts / counts.sum())).sum()) if counts.size else 0.0
 
 
-def _gap_share(fields: Mapping[str, Symbols], code_bits: int, gap_bits: int | None) -> float:
-    """Share of the stream that its gaps take.
+def _index_share(fields: Mapping[str, Symbols], code_bits: int, gap_bits: int | None) -> float:
+    """Share of the stream that its gaps or offsets take.
 
-    A stream is shared out by the entropies of its gaps and of its codes.
+    A stream is shared out by the entropies of its gaps or offsets and of its codes.
     """
-    if gap_bits is None:
+    codes = fields.get("codes")
+    if "offsets" in fields:
+        columns = fields["offsets"]
+    elif gap_bits is None:
         return 0.0
-    joint = fields.get("entries")
-    gaps = fields["gaps"] if joint is None else joint >> code_bits
-    codes = fields.get("codes") if joint is None else joint & ((1 << code_bits) - 1)
+    elif "gaps" in fields:
+        columns = fields["gaps"]
+    else:
+        columns = fields["entries"] >> code_bits
+        codes = fields["entries"] & ((1 << code_bits) - 1)
     if codes is None:
         return 1.0
-    of_gaps, of_codes = _entropy(gaps), _entropy(codes)
-    return of_gaps / max(of_gaps + of_codes, 1e-12)
+    of_columns, of_codes = _entropy(columns), _entropy(codes)
+    return of_columns / max(of_columns + of_codes, 1e-12)

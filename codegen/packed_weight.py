@@ -12,6 +12,16 @@ huffman    ``bases`` (S + 1), the symbol fields (T, L), ``codebook`` or ``values
            ``codegen.packed_streams`` turns the symbol fields into one stream
 =========  ======================================================================================
 
+In windows (``codegen.windows``) the two entry-wise forms have, behind ``bases``, ``windows`` (T)
+and then
+
+=========  ======================================================================================
+sparse     ``entries`` (T / 2, L) uint32, two steps a word, the first in the low half, each with
+           ``code << offset bits | offset``; ``codebook``.
+           Without a codebook ``offsets`` (T, L) uint8 and ``values`` (T, L)
+huffman    the symbol fields ``offsets`` and ``codes`` (T, L); ``codebook`` or ``values`` (T, L)
+=========  ======================================================================================
+
 The two entry-wise forms may reorder the rows (``slices``); then ``order`` (S * L) comes first.
 ``codegen.unpacking`` is the inverse.
 """
@@ -36,7 +46,9 @@ class PackedWeight:
     symbols
         Names of the symbol fields, in the order in which a kernel reads them.
     gap_bits, code_bits
-        Widths of the fields of a joint entry; ``gap_bits`` is None where every column has an entry.
+        Widths of the fields of a joint entry; ``gap_bits`` is None where entries have no gaps.
+    window
+        Columns of a window; 0: there are none.
     code_length
         Bits that index a decode table; 0 in the uncoded forms.
     nbytes
@@ -53,6 +65,17 @@ class PackedWeight:
     gap_bits: int | None = None
     code_bits: int = 0
     code_length: int = 0
+    window: int = 0
+
+    @property
+    def every_column(self) -> bool:
+        """Whether step ``t`` is column ``t`` in every lane."""
+        return self.gap_bits is None and not self.window
+
+    @property
+    def offset_bits(self) -> int:
+        """Bits that number the columns of a window."""
+        return max(self.window - 1, 0).bit_length()
 
     @property
     def slices(self) -> int:

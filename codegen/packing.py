@@ -18,7 +18,10 @@ class Packing:
     window
         Columns of x that a kernel holds in registers while it reads the entries of the sparse and
         huffman forms: an entry then says its place in the window instead of the gap before it.
-        0: relative gaps.
+        0: relative gaps, which a weight has, too, that windows do not suit (``fits_windows``).
+    window_align
+        Windows start at multiples of so many columns: fewer loads straddle two cache lines, more
+        entries are padding.
     gap_bits
         Width of a gap; None: the one that takes fewest bytes.
     code_length
@@ -28,5 +31,6 @@ class Packing:
     lanes: int
     sort: bool = False
     window: int = 0
+    window_align: int = 8
     gap_bits: int | None = None
     code_length: int | None = None

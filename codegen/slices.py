@@ -6,8 +6,8 @@ the value zero and advance by ``2**gap_bits`` columns each (Han, Mao, Dally 2016
 al. 2016, EIE, section III-B, with the gap's full range).
 
 ``lanes`` rows form a slice. Entry ``t`` of each lane of a slice stands side by side, and shorter
-lanes are padded to the longest with entries of gap 0 and value zero. Rows of similar length share a
-slice where that saves more padding than the order of the rows costs.
+lanes are padded to the longest with entries of gap 0 and value zero. ``codegen.row_order`` says
+which rows share a slice.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dcc.codegen.row_order import row_order, steps_of_slices
 
-@dataclass(frozen=True)
-class SlicedEntries:
-    """Entries of all slices, laid out for lanes in lockstep.
+
+@dataclass(frozen=True, kw_only=True)
+class Entries:
+    """Entries of all slices, laid out for lanes in lockstep; a subclass says their columns.
 
     Attributes
     ----------
-    gaps
-        Shape (steps of all slices, lanes), int32.
     source
-        Flat index of each entry's weight in the matrix; -1 for fillers and padding. Same shape,
-        int64.
+        Flat index of each entry's weight in the matrix; -1 for fillers and padding. Shape (steps of
+        all slices, lanes), int64.
     bases
         First step of each slice, and the number of steps at the end; shape (slices + 1), int32.
     order
@@ -36,7 +36,6 @@ class SlicedEntries:
         one; None: in order.
     """
 
-    gaps: npt.NDArray[np.int32]
     source: npt.NDArray[np.int64]
     bases: npt.NDArray[np.int32]
     order: npt.NDArray[np.unsignedinteger] | None = None
@@ -45,6 +44,19 @@ class SlicedEntries:
     def slices(self) -> int:
         """Number of slices."""
         return len(self.bases) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlicedEntries(Entries):
+    """Entries with relative columns.
+
+    Attributes
+    ----------
+    gaps
+        Columns between an entry and the one before it; the shape of ``source``, int32.
+    """
+
+    gaps: npt.NDArray[np.int32]
 
 
 def slice_rows(
@@ -69,11 +81,11 @@ def slice_rows(
     source[last] = flat
 
     counts = np.bincount(entry_row, minlength=rows)
-    order = _row_order(counts, lanes) if sort else None
+    order = row_order(counts, lanes) if sort else None
     place = np.arange(rows)  # slice and lane of each row
     if order is not None:
         place[order[order < rows]] = np.flatnonzero(order < rows)
-    bases = np.concatenate([[0], np.cumsum(_steps(counts, lanes, order))])
+    bases = np.concatenate([[0], np.cumsum(steps_of_slices(counts, lanes, order))])
     starts = np.cumsum(counts) - counts
     entry_place = place[entry_row]
     step = np.arange(entry_row.size) - starts[entry_row] + bases[entry_place // lanes]
@@ -82,32 +94,9 @@ def slice_rows(
     laid_source = np.full(shape, -1, dtype=np.int64)
     laid_gaps[step, entry_place % lanes] = gaps
     laid_source[step, entry_place % lanes] = source
-    return SlicedEntries(laid_gaps, laid_source, bases.astype(np.int32), order)
-
-
-def _steps(
-    counts: npt.NDArray[np.integer], lanes: int, order: npt.NDArray[np.integer] | None
-) -> npt.NDArray[np.integer]:
-    """Count the steps of each slice: its longest lane."""
-    slices = -(-counts.size // lanes)
-    padded = np.zeros(slices * lanes + 1, dtype=np.int64)
-    padded[: counts.size] = counts
-    if order is not None:
-        padded = np.append(counts, 0)[order]
-    return padded[: slices * lanes].reshape(slices, lanes).max(axis=1, initial=0)
-
-
-def _row_order(
-    counts: npt.NDArray[np.integer], lanes: int
-) -> npt.NDArray[np.unsignedinteger] | None:
-    """Rows by falling length; None where the order costs more than the padding that it saves."""
-    rows, slices = counts.size, -(-counts.size // lanes)
-    order = np.full(slices * lanes, rows, dtype=np.uint32)
-    order[:rows] = np.argsort(-counts, kind="stable")
-    narrow = order.astype(np.uint16) if rows < 1 << 16 else order
-    saved = int(_steps(counts, lanes, None).sum() - _steps(counts, lanes, order).sum())
-    # An entry has at least about a byte.
-    return narrow if saved * lanes > narrow.nbytes else None
+    return SlicedEntries(
+        gaps=laid_gaps, source=laid_source, bases=bases.astype(np.int32), order=order
+    )
 
 
 def full_slices(rows: int, columns: int, lanes: int) -> SlicedEntries:
@@ -117,7 +106,8 @@ def full_slices(rows: int, columns: int, lanes: int) -> SlicedEntries:
     source = row * columns + np.arange(columns).reshape(1, columns, 1)
     source = np.where(row < rows, source, -1).reshape(slices * columns, lanes)
     bases = np.arange(slices + 1, dtype=np.int32) * np.int32(columns)
-    return SlicedEntries(np.zeros(source.shape, dtype=np.int32), source, bases)
+    gaps = np.zeros(source.shape, dtype=np.int32)
+    return SlicedEntries(gaps=gaps, source=source, bases=bases)
 
 
 def unslice(entries: SlicedEntries, rows: int, columns: int) -> npt.NDArray[np.bool_]:

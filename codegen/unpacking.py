@@ -36,7 +36,7 @@ def unpack(packed: PackedWeight) -> Array:
 def symbol_fields(packed: PackedWeight) -> dict[str, Integers]:
     """Return the symbols of an entry-wise form, each (steps, lanes), decoded where it is coded."""
     if "stream" not in packed.arrays:
-        return {name: packed.arrays[name].astype(np.int64) for name in packed.symbols}
+        return {name: _uncoded(packed, name) for name in packed.symbols}
     arrays = packed.arrays
     streams = LaneStreams(
         arrays["stream"].astype(np.uint16), arrays["starts"].astype(np.int32), payload_bits=0
@@ -62,24 +62,57 @@ def _codes_of_bytes(packed: PackedWeight) -> Array:
     return np.stack(parts, axis=2).reshape(slices, groups * per_byte, lanes)
 
 
+def _uncoded(packed: PackedWeight, name: str) -> Integers:
+    """Symbols of an array, one row a step."""
+    symbols = packed.arrays[name].astype(np.int64)
+    if name != "entries" or not packed.window:
+        return symbols
+    steps = np.stack([symbols & 0xFFFF, symbols >> 16], axis=1)
+    return steps.reshape(packed.steps, packed.lanes)
+
+
 def _scatter(packed: PackedWeight, fields: dict[str, Integers]) -> Array:
     """Write every entry to its place; fillers and padding write zeros where zeros are."""
     arrays = packed.arrays
-    shape = (packed.steps, packed.lanes)
-    gaps = fields.get("gaps", np.zeros(shape, dtype=np.int64))
     codes = fields.get("codes")
     if "entries" in fields:
-        gaps = fields["entries"] >> packed.code_bits
-        codes = fields["entries"] & ((1 << packed.code_bits) - 1)
+        below = packed.offset_bits
+        width = 16 if packed.window else packed.code_bits
+        codes = fields["entries"] >> below & ((1 << width) - 1)
     values = arrays["values"] if codes is None else arrays["codebook"][codes]
     places = packed.slices * packed.lanes
     order = arrays["order"].astype(np.int64) if "order" in arrays else np.arange(places)
     dense = np.zeros((packed.rows, packed.columns), dtype=values.dtype)
     bases = arrays["bases"].astype(np.int64)
+    columns = _window_columns(packed, fields) if packed.window else _gap_columns(packed, fields)
     for index in range(packed.slices):
         span = slice(int(bases[index]), int(bases[index + 1]))
-        column = np.cumsum(gaps[span] + 1, axis=0) - 1
+        column = columns[span]
         row = order[index * packed.lanes : (index + 1) * packed.lanes] + np.zeros_like(column)
         inside = (row < packed.rows) & (column < packed.columns)
+        if packed.window:  # padding points at columns that hold weights
+            inside &= codes[span] != 0 if codes is not None else _bits(values[span]) != 0
         dense[row[inside], column[inside]] = values[span][inside]
     return dense
+
+
+def _bits(values: Array) -> Array:
+    """Return the bits of each value: -0.0 is a weight, 0.0 is none."""
+    return values.view(f"u{values.itemsize}")
+
+
+def _window_columns(packed: PackedWeight, fields: dict[str, Integers]) -> Integers:
+    """Column of every entry, counted from the window of its step."""
+    offsets = fields["offsets" if "offsets" in fields else "entries"] & (packed.window - 1)
+    return packed.arrays["windows"].astype(np.int64)[:, None] + offsets
+
+
+def _gap_columns(packed: PackedWeight, fields: dict[str, Integers]) -> Integers:
+    """Column of every entry, counted on from the entry before it."""
+    gaps = fields.get("gaps", np.zeros((packed.steps, packed.lanes), dtype=np.int64))
+    if "entries" in fields:
+        gaps = fields["entries"] >> packed.code_bits
+    after = np.cumsum(gaps + 1, axis=0)
+    first = packed.arrays["bases"].astype(np.int64)
+    before = np.concatenate([np.zeros((1, packed.lanes), np.int64), after])[first[:-1]]
+    return after - 1 - np.repeat(before, np.diff(first), axis=0)
