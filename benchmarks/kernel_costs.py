@@ -58,7 +58,7 @@ def entries_of(weight: WeightMatrix, form: Form) -> int:
 
 def kernel(shape: LayerShape, weight: WeightMatrix, form: Form) -> Callable[[], object]:
     """Compile the kernel of ``form``; returns a call of it."""
-    packed = pack_for(weight, form, default_tunables(shape, form, HOST).packing)
+    packed = pack_for(weight, form, default_tunables(shape, form, HOST, weight).packing)
     function, arrays = build_kernel(shape, packed, HOST), packed.arrays
     if form == "huffman":
         function, coded = fold_kernel(function, packed, HOST.features)

@@ -5,6 +5,8 @@ A column is a gap from the entry before, or an offset in the window of its step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from dcc.codegen.encoded_tensor import StorageBytes
@@ -65,7 +67,7 @@ def _pack_windows(weight: WeightMatrix, packing: Packing) -> PackedWeight:
         arrays, symbols, nbytes = _pairs_of_steps(weight, entries, packing.window)
     else:
         entries = lay_out_windows(weight, packing)
-        offsets = {"offsets": entries.offsets}
+        offsets: dict[str, Array] = {"offsets": entries.offsets}
         arrays, symbols, nbytes = _columns_and_values(weight, entries, offsets)
     return PackedWeight(
         "sparse",
@@ -123,12 +125,12 @@ def _gaps_and_values(
     weight: WeightMatrix, entries: SlicedEntries, gap_bits: int | None, dtype: np.dtype[np.generic]
 ) -> _SparseArrays:
     """Raw values, and their gaps where there are any."""
-    gaps = {} if gap_bits is None else {"gaps": entries.gaps.astype(dtype)}
+    gaps: dict[str, Array] = {} if gap_bits is None else {"gaps": entries.gaps.astype(dtype)}
     return _columns_and_values(weight, entries, gaps)
 
 
 def _columns_and_values(
-    weight: WeightMatrix, entries: Entries, columns: dict[str, Array]
+    weight: WeightMatrix, entries: Entries, columns: Mapping[str, Array]
 ) -> _SparseArrays:
     """Raw values beside an array that says their columns, or none."""
     assert weight.values is not None
@@ -142,4 +144,4 @@ def _columns_and_values(
         indices += kept * array.itemsize
         padding += array.nbytes - kept * array.itemsize
     nbytes = StorageBytes(used, indices, 0, 0, padding)
-    return arrays | columns | {"values": values}, tuple(columns), nbytes
+    return {**arrays, **columns, "values": values}, tuple(columns), nbytes

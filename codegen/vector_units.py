@@ -39,11 +39,14 @@ class VectorUnit(ABC):
     ----------
     lanes
         Elements of a vector.
+    windows
+        Numbers of columns that :meth:`pick` selects from, the fastest first.
     expands
         Whether :meth:`expand` is there.
     """
 
     lanes: int
+    windows: tuple[int, ...] = ()
     expands: bool = False
 
     @property
@@ -59,6 +62,20 @@ class VectorUnit(ABC):
     def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
         """Look a local float32 ``table`` up at the low bits of ``index``, without a load."""
 
+    def pick(self, source: tir.Buffer, start: list[Expr | int], offset: Expr, columns: int) -> Expr:
+        """Select elements of a window of float32 ``source``, without a gather.
+
+        Parameters
+        ----------
+        start
+            First element of the window; all ``columns`` of it are read.
+        offset
+            Place in the window of each lane's element: int32 vector, of which the low bits count.
+        columns
+            One of ``windows``.
+        """
+        raise CompileError(f"{type(self).__name__} has no windows; see `windows` first")
+
     def expand(self, source: Expr, mask: Expr) -> Expr:
         """Spread the first elements of ``source`` (uint32) over the lanes that ``mask`` sets."""
         raise CompileError(f"{type(self).__name__} cannot expand; ask for `expands` first")
@@ -73,6 +90,11 @@ def _address(buffer: tir.Buffer, start: list[Expr | int]) -> Expr:
     return T.address_of(buffer[tuple(start)])
 
 
+def _register(buffer: tir.Buffer, start: list[Expr | int], number: int, lanes: int) -> Expr:
+    """Load the ``number``-th vector behind ``start``."""
+    return buffer[(*start[:-1], tir.Ramp(start[-1] + number * lanes, 1, lanes))]
+
+
 def _kind(buffer: tir.Buffer) -> str:
     return str(buffer.ty.dtype)
 
@@ -82,6 +104,7 @@ class Avx512(VectorUnit):
     """AVX-512F, 16 lanes."""
 
     lanes: int = 16
+    windows: tuple[int, ...] = (32, 16, 64)
     expands: bool = True
 
     @property
@@ -104,13 +127,28 @@ class Avx512(VectorUnit):
         )
 
     def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
-        """``vpermps`` up to 16 entries, ``vpermt2ps`` up to 32."""
-        low = table[tir.Ramp(0, 1, 16)]
-        if int(table.ty.shape[0]) == 16:
+        """``vpermps`` up to 16 entries, ``vpermi2ps`` up to 32."""
+        return self._permute(table, [0], index, int(table.ty.shape[0]))
+
+    def pick(self, source: tir.Buffer, start: list[Expr | int], offset: Expr, columns: int) -> Expr:
+        """``vpermps`` of 16 columns, ``vpermi2ps`` of 32, two of these and a blend of 64."""
+        if columns <= 32:
+            return self._permute(source, start, offset, columns)
+        low = self._permute(source, start, offset, 32)
+        high = self._permute(source, [*start[:-1], start[-1] + 32], offset, 32)
+        upper = (offset & spread(32, "int32", 16)) != spread(0, "int32", 16)
+        return tir.Select(upper, high, low)
+
+    def _permute(
+        self, buffer: tir.Buffer, start: list[Expr | int], index: Expr, elements: int
+    ) -> Expr:
+        """Permute one or two registers."""
+        low = _register(buffer, start, 0, 16)
+        if elements == 16:
             return T.call_llvm_pure_intrin(
                 "float32x16", "llvm.x86.avx512.permvar.sf.512", low, index
             )
-        high = table[tir.Ramp(16, 1, 16)]
+        high = _register(buffer, start, 1, 16)
         return T.call_llvm_pure_intrin(
             "float32x16", "llvm.x86.avx512.vpermi2var.ps.512", low, index, high
         )
@@ -128,6 +166,12 @@ class Avx2(VectorUnit):
     """AVX2, 8 lanes."""
 
     lanes: int = 8
+    windows: tuple[int, ...] = (16, 8)
+
+    @property
+    def register_entries(self) -> int:
+        """Two registers and a blend."""
+        return 2 * self.lanes
 
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
         """``vgatherdps`` and ``vpgatherdd``; the sign bits of the last vector select the lanes."""
@@ -155,9 +199,22 @@ class Avx2(VectorUnit):
         )
 
     def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
-        """``vpermps``."""
-        low = table[tir.Ramp(0, 1, 8)]
-        return T.call_llvm_pure_intrin("float32x8", "llvm.x86.avx2.permps", low, index)
+        """``vpermps`` up to 8 entries, two of them and a blend up to 16."""
+        return self.pick(table, [0], index, int(table.ty.shape[0]))
+
+    def pick(self, source: tir.Buffer, start: list[Expr | int], offset: Expr, columns: int) -> Expr:
+        """``vpermps`` of 8 columns, two of them and a blend of 16."""
+        low, high = (
+            T.call_llvm_pure_intrin(
+                "float32x8", "llvm.x86.avx2.permps", _register(source, start, number, 8), offset
+            )
+            for number in (0, columns // 8 - 1)
+        )
+        if columns == 8:
+            return low
+        # The blend looks at the sign.
+        upper = (offset << spread(28, "int32", 8)) < spread(0, "int32", 8)
+        return tir.Select(upper, high, low)
 
 
 def vector_unit(features: frozenset[str], lanes: int) -> VectorUnit | None:

@@ -80,7 +80,7 @@ class _Legalizer(PyExprMutator):
         form: Form = layer.attributes["form"] or "dense"
         if form == "dense" and shape.ordinary_when_dense:
             return self._ordinary(layer, shape, weight, rewritten)
-        tunables = default_tunables(shape, form, self.target)
+        tunables = default_tunables(shape, form, self.target, weight)
         packed = pack_for(weight, form, tunables.packing)
         return self._call(
             layer, shape, packed, self._weights(layer, shape, weight, packed), rewritten

@@ -22,7 +22,7 @@ from dcc.schedules.cpu.matmul import matmul
 from dcc.schedules.cpu.recurrent import gru, lstm
 from dcc.schedules.cpu.take import take
 from dcc.schedules.layer_shape import LayerShape
-from dcc.schedules.tunables import Tunables, default_tunables
+from dcc.schedules.tunables import Tunables
 from dcc.targets.target import Target
 
 
@@ -53,7 +53,7 @@ def build_kernel(
     Its parameters are the data, the packed arrays in their order, scale and bias where the layer
     has them, the results.
     """
-    chosen = tunables or default_tunables(shape, packed.form, target)
+    in_flight = tunables.in_flight if tunables is not None else None
     accumulator = accumulator_type(shape, packed)
     unit = vector_unit(target.features, packed.lanes)
     epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
@@ -68,7 +68,7 @@ def build_kernel(
             accumulator,
             vector=target.vector_floats,
             unit=unit,
-            in_flight=chosen.in_flight,
+            in_flight=in_flight,
         )
     if shape.geometry is not None:
         return conv(

@@ -46,6 +46,11 @@ class LayerShape:
         return self.samples
 
     @property
+    def samples_at_once(self) -> int:
+        """Rows of x that one reading of the weight serves."""
+        return self.samples if self.recurrence is None else self.recurrence.batch
+
+    @property
     def ordinary_when_dense(self) -> bool:
         """Whether the dense form is the ordinary operator, with the schedules that those have."""
         return self.geometry is not None or (self.kind == "matmul" and self.samples >= MANY_SAMPLES)

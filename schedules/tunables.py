@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dcc.codegen.packing import Packing
-from dcc.codegen.weight_matrix import Form
+from dcc.codegen.vector_units import vector_unit
+from dcc.codegen.weight_matrix import Form, WeightMatrix
+from dcc.schedules.cpu.vector_rows import MOST_SAMPLES
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.target import Target
 
 # Lanes of a slice where pixels or samples are the vector: rows share nothing but the decoding.
 PIXEL_LANES = 4
+WINDOW_DENSITY = 0.015
+"""From this density on a permutation of x beats a gather: below, most entries are padding."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,27 @@ class Tunables:
     in_flight: int | None = None
 
 
-def default_tunables(shape: LayerShape, form: Form, target: Target) -> Tunables:
+def default_tunables(
+    shape: LayerShape, form: Form, target: Target, weight: WeightMatrix
+) -> Tunables:
     """Return the decisions of the default schedule."""
     # A lookup finds its row by number, and the GRU computes a range of rows apart.
     sort = shape.kind not in ("take", "gru")
-    return Tunables(Packing(default_lanes(shape, target), sort=sort))
+    window = default_window(shape, form, target, weight)
+    return Tunables(Packing(default_lanes(shape, target), sort=sort, window=window))
+
+
+def default_window(shape: LayerShape, form: Form, target: Target, weight: WeightMatrix) -> int:
+    """Columns of a window; 0 where the kernel reads no windows, or gathers are faster."""
+    unit = vector_unit(target.features, default_lanes(shape, target))
+    if unit is None or not unit.windows or form not in ("sparse", "huffman"):
+        return 0
+    rows_kernel = shape.kind in ("matmul", "lstm", "gru") and not shape.ordinary_when_dense
+    if not rows_kernel or shape.samples_at_once > MOST_SAMPLES:
+        return 0
+    if not shape.dtype == weight.dtype.name == "float32" or weight.density < WINDOW_DENSITY:
+        return 0
+    return unit.windows[0]
 
 
 def default_lanes(shape: LayerShape, target: Target) -> int:

@@ -71,7 +71,7 @@ def layer_kernels(shape, weight, data, extra=(), target=HOST):
     """Kernels of a layer in every form that can hold ``weight``, with their arguments."""
     kernels = {}
     for form in legal_forms(weight):
-        packed = pack_for(weight, form, default_tunables(shape, form, target).packing)
+        packed = pack_for(weight, form, default_tunables(shape, form, target, weight).packing)
         kernel, arrays = stored(build_kernel(shape, packed, target), packed, target)
         kernels[form] = (kernel, [*data, *arrays.values(), *extra])
     return kernels

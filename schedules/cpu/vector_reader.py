@@ -8,8 +8,9 @@ from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import codes_per_byte
+from dcc.codegen.packed_sparse import STEPS_OF_A_WORD
 from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate
+from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
 
 
 def hold(name: str, value: Expr, kind: str, lanes: int) -> Expr:
@@ -19,9 +20,29 @@ def hold(name: str, value: Expr, kind: str, lanes: int) -> Expr:
     return local[lanes_of(lanes)]
 
 
+@dataclass(frozen=True)
+class LaneEntries:
+    """The entries of all lanes at one step, int32 and float32 vectors.
+
+    Attributes
+    ----------
+    value
+        The weights.
+    gap
+        Columns since the entry before; None where there are windows or every column has an entry.
+    offset, window
+        Place in the window, and its first column; None where there are none.
+    """
+
+    value: Expr
+    gap: Expr | None = None
+    offset: Expr | None = None
+    window: Expr | None = None
+
+
 @dataclass
 class VectorReader(WeightReader):
-    """Reads (gap, value) of all lanes as int32 and float32 vectors.
+    """Reads the entries of all lanes.
 
     Attributes
     ----------
@@ -51,23 +72,69 @@ class VectorReader(WeightReader):
             T.buffer_store(table, values, [tir.Ramp(start, 1, lanes)])
         self.table = table
 
-    def read_lanes(self, slice_index: Expr, step: Expr) -> tuple[Expr | None, Expr]:
-        """Read (gap, value) of every lane; the gap is None where every column has an entry."""
+    @property
+    def reads_windows(self) -> bool:
+        """Those that the unit can pick from."""
+        return self.packed.window in self.unit.windows
+
+    @property
+    def steps_at_once(self) -> int:
+        """How many steps one read yields."""
+        return STEPS_OF_A_WORD if self._pairs else 1
+
+    @property
+    def _pairs(self) -> bool:
+        return bool(self.packed.window) and "entries" in self.buffers
+
+    def read_lanes(self, slice_index: Expr, number: Expr) -> list[LaneEntries]:
+        """Read the entries of every lane, of the steps from ``number * steps_at_once`` on."""
+        if self._pairs:
+            return self._read_pair(slice_index, number)
+        if self.packed.window:
+            window = self._window(slice_index, number)
+            offset = self._symbols("offsets", slice_index, number)
+            code = self._lane_codes(slice_index, number)
+            value = self._values(code, slice_index, number)
+            return [LaneEntries(value, offset=offset, window=window)]
+        gap, code = self._gap_and_code(slice_index, number)
+        return [LaneEntries(self._values(code, slice_index, number), gap=gap)]
+
+    def _read_pair(self, slice_index: Expr, number: Expr) -> list[LaneEntries]:
+        """Entries of two steps, which stand in the halves of a word."""
+        lanes, below = self.unit.lanes, self.packed.offset_bits
+        first = self.buffers["bases"][slice_index] // STEPS_OF_A_WORD
+        stored = self.buffers["entries"][first + number, lanes_of(lanes)]
+        word = hold("word", stored, "uint32", lanes)
+        entries = []
+        for part in range(STEPS_OF_A_WORD):
+            step = number * STEPS_OF_A_WORD + part
+            entry = word >> spread(16 * part, "uint32", lanes) if part else word
+            code = word >> spread(16 * part + below, "uint32", lanes)
+            if self.table is None:
+                code = code & spread((1 << self.packed.code_bits) - 1, "uint32", lanes)
+            value = self._values(tir.Cast(f"int32x{lanes}", code), slice_index, step)
+            offset = tir.Cast(f"int32x{lanes}", entry)
+            window = self._window(slice_index, step)
+            entries.append(LaneEntries(value, offset=offset, window=window))
+        return entries
+
+    def _window(self, slice_index: Expr, step: Expr) -> Expr:
+        window = self.buffers["windows"][self._place(slice_index, step)]
+        return bind("window", tir.Cast("int32", window))
+
+    def _gap_and_code(self, slice_index: Expr, step: Expr) -> tuple[Expr | None, Expr | None]:
+        """Return (gap, code); no gap where every column has an entry, no code of raw values."""
         bits = self.packed.code_bits
-        gap: Expr | None = None
-        code: Expr | None = None
         if "entries" in self.buffers:
             entry = self._symbols("entries", slice_index, step)
-            code = entry
-            if self.packed.gap_bits is not None:
-                gap = entry >> self._all(bits)
-                code = entry & self._all((1 << bits) - 1)
-        else:
-            if "gaps" in self.buffers:
-                gap = self._symbols("gaps", slice_index, step)
-            if "codes" in self.buffers:
-                code = self._symbols("codes", slice_index, step)
-        return gap, self._values(code, slice_index, step)
+            if self.packed.gap_bits is None:
+                return None, entry
+            return entry >> self._all(bits), entry & self._all((1 << bits) - 1)
+        gap = self._symbols("gaps", slice_index, step) if "gaps" in self.buffers else None
+        return gap, self._lane_codes(slice_index, step)
+
+    def _lane_codes(self, slice_index: Expr, step: Expr) -> Expr | None:
+        return self._symbols("codes", slice_index, step) if "codes" in self.buffers else None
 
     def _all(self, value: int) -> Expr:
         return spread(value, "int32", self.unit.lanes)

@@ -1,11 +1,12 @@
-"""The rows kernel on vectors: a lane a row, gathers of x, the codebook in registers.
+"""The rows kernel on vectors: a lane a row, the codebook in registers.
 
     parallel over groups of slices:
         for each step that all slices of the group have: for each slice:
-            gap, value of 16 rows; column += gap + 1; sum += value * gather(x, column)
+            offset, value of 16 rows; sum += value * permute(window of x, offset)
         for each slice: its further steps
 
-A slice alone waits for its own decoding; the others in flight fill the time.
+Without windows ``column += gap + 1; sum += value * gather(x, column)``. A slice alone waits for its
+own decoding; the others in flight fill the time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tvm.tirx.script import builder as T
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
 from dcc.schedules.cpu.rows import guard
-from dcc.schedules.cpu.vector_reader import VectorReader, hold
+from dcc.schedules.cpu.vector_reader import LaneEntries, VectorReader, hold
 from dcc.schedules.cpu.weight_reader import Expr, allocate, bind
 
 Store = Callable[[Expr, Expr, Expr], None]
@@ -44,6 +45,8 @@ def fits_vectors(packed: PackedWeight, samples: int, dtype: str, unit: VectorUni
 
 def slices_in_flight(packed: PackedWeight, samples: int) -> int:
     """How many slices run interleaved: as many as keep their sums and windows in registers."""
+    if packed.window and packed.form != "huffman":
+        return 1
     wanted = 4 if samples == 1 else 2 if samples == 2 else 1
     return min(wanted, packed.slices)
 
@@ -53,7 +56,7 @@ class _Flight:
     """The state of one slice in flight."""
 
     index: Expr
-    steps: Expr
+    reads: Expr
     sums: tir.Buffer
     column: tir.Buffer
 
@@ -101,63 +104,75 @@ def _emit_group(
     with ExitStack() as regions:
         for flight in flights:
             regions.enter_context(reader.stream(flight.index))
-        common = flights[0].steps
+        common = flights[0].reads
         for flight in flights[1:]:
-            common = tir.min(common, flight.steps)
+            common = tir.min(common, flight.reads)
         common = bind("common", common)
-        with T.serial(0, common) as step:
+        with T.serial(0, common) as number:
             for flight in flights:
-                _step(reader, samples, source, flight, step)
+                _read(reader, samples, source, flight, number)
         if len(flights) > 1:
             for flight in flights:
-                with T.serial(0, flight.steps - common) as step:
-                    _step(reader, samples, source, flight, common + step)
+                with T.serial(0, flight.reads - common) as number:
+                    _read(reader, samples, source, flight, common + number)
     for flight in flights:
         _close(reader, samples, flight, store)
 
 
 def _open(reader: VectorReader, samples: int, index: Expr) -> _Flight:
-    lanes = reader.unit.lanes
+    lanes, parts = reader.unit.lanes, reader.steps_at_once
     inside = bind("slice", index)
-    steps = bind("steps", reader.steps(inside))
-    sums = allocate("sums", (samples * lanes,), "float32")
+    reads = bind("reads", reader.steps(inside) // parts)
+    sums = allocate("sums", (parts * samples * lanes,), "float32")
     column = allocate("column", (lanes,), "int32")
-    for sample in range(samples):
-        T.buffer_store(sums, spread(0, "float32", lanes), [tir.Ramp(sample * lanes, 1, lanes)])
+    for number in range(parts * samples):
+        T.buffer_store(sums, spread(0, "float32", lanes), [tir.Ramp(number * lanes, 1, lanes)])
     T.buffer_store(column, spread(-1, "int32", lanes), [lanes_of(lanes)])
-    return _Flight(inside, steps, sums, column)
+    return _Flight(inside, reads, sums, column)
 
 
-def _step(
-    reader: VectorReader, samples: int, source: tir.Buffer, flight: _Flight, step: Expr
+def _read(
+    reader: VectorReader, samples: int, source: tir.Buffer, flight: _Flight, number: Expr
 ) -> None:
-    """One entry of every lane."""
+    """Multiply and add the entries of one read; each of its steps has a sum of its own."""
+    lanes = reader.unit.lanes
+    for part, entries in enumerate(reader.read_lanes(flight.index, number)):
+        value = hold("value", entries.value, "float32", lanes)
+        elements = _elements(reader, source, flight, entries, number)
+        for sample in range(samples):
+            at = tir.Ramp((part * samples + sample) * lanes, 1, lanes)
+            T.buffer_store(flight.sums, flight.sums[at] + value * elements(sample), [at])
+
+
+def _elements(
+    reader: VectorReader, source: tir.Buffer, flight: _Flight, entries: LaneEntries, step: Expr
+) -> Callable[[int], Expr]:
+    """Return the elements of x that a step multiplies, as a function of the sample."""
     unit, lanes = reader.unit, reader.unit.lanes
-    gap, value = reader.read_lanes(flight.index, step)
-    value = hold("value", value, "float32", lanes)
-    place: Expr | None = None
-    if gap is not None:
-        every = lanes_of(lanes)
-        T.buffer_store(
-            flight.column, flight.column[every] + gap + spread(1, "int32", lanes), [every]
-        )
-        # Lanes padded to the longest of the slice run past the last column, with the value zero.
-        last = spread(reader.packed.columns - 1, "int32", lanes)
-        place = hold("place", tir.min(flight.column[every], last), "int32", lanes)
-    for sample in range(samples):
-        at = tir.Ramp(sample * lanes, 1, lanes)
-        if place is None:
-            x: Expr = tir.Broadcast(source[sample, step], lanes)
-        else:
-            x = unit.gather(source, [sample, 0], place)
-        T.buffer_store(flight.sums, flight.sums[at] + value * x, [at])
+    if entries.window is not None:
+        window, columns = entries.window, reader.packed.window
+        return lambda sample: unit.pick(source, [sample, window], entries.offset, columns)
+    if entries.gap is None:
+        return lambda sample: tir.Broadcast(source[sample, step], lanes)
+    every, one = lanes_of(lanes), spread(1, "int32", lanes)
+    T.buffer_store(flight.column, flight.column[every] + entries.gap + one, [every])
+    # Lanes padded to the longest of the slice run past the last column, with the value zero.
+    last = spread(reader.packed.columns - 1, "int32", lanes)
+    place = hold("place", tir.min(flight.column[every], last), "int32", lanes)
+    return lambda sample: unit.gather(source, [sample, 0], place)
 
 
 def _close(reader: VectorReader, samples: int, flight: _Flight, store: Store) -> None:
+    """Store the sums, lane by lane from a copy: those of the loop stay in registers."""
     lanes = reader.unit.lanes
+    totals = allocate("totals", (samples * lanes,), "float32")
+    for sample in range(samples):
+        total: Expr = flight.sums[tir.Ramp(sample * lanes, 1, lanes)]
+        for part in range(1, reader.steps_at_once):
+            total = total + flight.sums[tir.Ramp((part * samples + sample) * lanes, 1, lanes)]
+        T.buffer_store(totals, total, [tir.Ramp(sample * lanes, 1, lanes)])
     with T.serial(0, lanes) as lane:
         row = reader.row(flight.index, lane)
         with guard(row, reader.packed):
             for sample in range(samples):
-                total = flight.sums[sample * lanes + lane]
-                store(tir.const(sample, "int32"), row, total)
+                store(tir.const(sample, "int32"), row, totals[sample * lanes + lane])

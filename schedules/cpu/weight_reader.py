@@ -18,6 +18,7 @@ from tvm.tirx.script import builder as T
 
 from dcc.codegen.decode_stage import STREAM_ATTRIBUTE
 from dcc.codegen.packed import PackedWeight, codes_per_byte
+from dcc.errors import CompileError
 
 Expr: TypeAlias = tir.Expr
 
@@ -52,14 +53,31 @@ class WeightReader:
     buffers: dict[str, tir.Buffer] = field(default_factory=dict)
 
     def declare(self) -> None:
-        """Declare the packed arrays as parameters of the kernel, in their order."""
+        """Declare the packed arrays as parameters of the kernel, in their order.
+
+        Raises
+        ------
+        CompileError
+            The weight is packed in windows, and this reader cannot read them.
+        """
+        if self.packed.window and not self.reads_windows:
+            raise CompileError(
+                f"a weight of {self.packed.rows} x {self.packed.columns} is packed in windows of "
+                f"{self.packed.window} columns, which this kernel cannot read; pack it with "
+                "Packing(window=0)"
+            )
         for name, array in self.packed.arrays.items():
             self.buffers[name] = argument(name, array.shape, array.dtype.name)
 
     @property
+    def reads_windows(self) -> bool:
+        """Whether columns may be offsets in windows instead of gaps."""
+        return False
+
+    @property
     def every_column(self) -> bool:
         """Whether step ``t`` is column ``t`` in every lane, so that nothing has to be counted."""
-        return self.packed.gap_bits is None
+        return self.packed.every_column
 
     def row(self, slice_index: Expr, lane: Expr) -> Expr:
         """Row of a lane; at least the number of rows where a lane of the last slice has none."""
