@@ -13,6 +13,8 @@ from dcc.targets.target import Target
 
 # Lanes of a slice where pixels or samples are the vector: rows share nothing but the decoding.
 PIXEL_LANES = 4
+WINDOWED_FORMS: tuple[Form, ...] = ("sparse",)
+"""Forms of the default schedule with windows: in the huffman form padding costs bits."""
 WINDOW_DENSITY = 0.015
 """From this density on a permutation of x beats a gather: below, most entries are padding."""
 
@@ -47,7 +49,7 @@ def default_tunables(
 def default_window(shape: LayerShape, form: Form, target: Target, weight: WeightMatrix) -> int:
     """Columns of a window; 0 where the kernel reads no windows, or gathers are faster."""
     unit = vector_unit(target.features, default_lanes(shape, target))
-    if unit is None or not unit.windows or form not in ("sparse", "huffman"):
+    if unit is None or not unit.windows or form not in WINDOWED_FORMS:
         return 0
     rows_kernel = shape.kind in ("matmul", "lstm", "gru") and not shape.ordinary_when_dense
     if not rows_kernel or shape.samples_at_once > MOST_SAMPLES:
