@@ -1,116 +1,102 @@
-"""A contender of a benchmark in a process of its own, idle except while it is asked to run.
+"""A process that holds one contender and times it in blocks, when it is told to.
 
-    python benchmarks/contender_process.py KIND FILE INPUTS.npz THREADS SPINNING OUTPUTS.npz
+    python benchmarks/contender_process.py KIND PATH INPUTS.npz THREADS OUTPUTS.npz
 
-It answers ``ready`` once the model has run and its outputs are saved; each line on its standard
-input, a number of seconds, is answered by the latencies of a block of calls, as JSON. So that
-ONNX Runtime's threads may spin, as they do by default, without taking a neighbour's time.
+Saves the outputs, prints a line of JSON when it is ready, then one for each number of seconds on
+its standard input. In between it waits on the pipe and takes no processor time. Where the contender
+lets its threads be placed, each has a processor of its own: after a wait, the system may wake two
+on the same one.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from dcc.contenders import Run, prepare
-
-Kind = Literal["dcc", "onnxruntime", "openvino"]
-WARM_UP_RUNS = 5
+Run = Callable[[], Sequence[np.ndarray]]
+WARM_UP_RUNS = 3
 
 
-class Contender:
-    """Starts such a process and asks it for blocks."""
-
-    def __init__(
-        self, kind: Kind, model: Path, inputs: Path, folder: Path, threads: int, spinning: bool
-    ) -> None:
-        self.outputs = folder / f"{kind}-outputs.npz"
-        environment = os.environ | {
-            "TVM_NUM_THREADS": str(threads),
-            "OMP_NUM_THREADS": str(threads),
-        }
-        arguments = (kind, model, inputs, threads, int(spinning), self.outputs)
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, *map(str, arguments)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if self._answer() != "ready":
-            raise RuntimeError(f"{kind} does not run {model}")
-
-    def block(self, seconds: float) -> list[float]:
-        """Latencies in seconds of the calls that fit into ``seconds``."""
-        assert self._process.stdin is not None
-        print(seconds, file=self._process.stdin, flush=True)
-        return list(json.loads(self._answer()))
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-
-def _run(kind: Kind, path: str, inputs: dict[str, np.ndarray], threads: int, spin: bool) -> Run:
-    if kind == "openvino":
-        return _openvino(path, inputs, threads)
-    if kind == "onnxruntime" and spin:
-        return _spinning(path, inputs, threads)
-    return prepare(kind, path, inputs, threads)
-
-
-def _spinning(path: str, inputs: dict[str, np.ndarray], threads: int) -> Run:
-    """ONNX Runtime as its users have it."""
+def onnxruntime_call(path: str, inputs: Mapping[str, np.ndarray], threads: int) -> Run:
+    """Call ONNX Runtime as its users do; its threads may spin, as they do by default."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    processors = sorted(os.sched_getaffinity(0))[1:threads]
+    if (
+        processors
+    ):  # of the threads that it makes, counted from 1; the calling one is not among them
+        places = ";".join(str(processor + 1) for processor in processors)
+        options.add_session_config_entry("session.intra_op_thread_affinities", places)
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-    return lambda: list(session.run(None, inputs))
+    return lambda: session.run(None, inputs)
 
 
-def _openvino(path: str, inputs: dict[str, np.ndarray], threads: int) -> Run:
+def openvino_call(path: str, inputs: Mapping[str, np.ndarray], threads: int) -> Run:
+    """OpenVINO in float32, for the latency of single calls, without copies of inputs."""
     import openvino
 
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
     core = openvino.Core()
     model = core.read_model(path)
-    # ONNX's shapes may be dynamic; a fixed one is what the others compute as well.
+    # ONNX's shapes may be dynamic; fixed ones are what the others compute as well.
     model.reshape({name: array.shape for name, array in inputs.items()})
     request = core.compile_model(model, "CPU", settings).create_infer_request()
-    return lambda: [array.copy() for array in request.infer(inputs).values()]
+    return lambda: request.infer(inputs, share_inputs=True).to_tuple()
+
+
+def dcc_call(path: str, inputs: Mapping[str, np.ndarray], _threads: int) -> Run:
+    """Call a module of ours; TVM, told the number by the environment, places its threads itself."""
+    from dcc.runtime import load
+
+    module = load(path)
+    return lambda: module(inputs)
+
+
+CALLS = {
+    "dcc": dcc_call,
+    "onnxruntime": onnxruntime_call,
+    "openvino": openvino_call,
+}
+
+
+def block(run: Run, seconds: float) -> list[float]:
+    """Seconds of single calls, one after the other for at least ``seconds``."""
+    samples: list[float] = []
+    end = time.perf_counter() + seconds
+    while not samples or time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        samples.append(time.perf_counter() - start)
+    return samples
 
 
 def main() -> None:
-    """Serve blocks until the standard input ends."""
-    kind, path, inputs_path, threads, spinning, outputs = sys.argv[1:]
-    with np.load(inputs_path) as file:
-        inputs = {name: file[name] for name in file.files}
-    run = _run(kind, path, inputs, int(threads), spinning == "1")  # type: ignore[arg-type]
+    kind, path, inputs_path, threads, outputs_path = sys.argv[1:]
+    if not Path(path).is_file():
+        sys.exit(f"there is no file '{path}'")
+    inputs = dict(np.load(inputs_path))
+    run = CALLS[kind](path, inputs, int(threads))
     for _ in range(WARM_UP_RUNS):
-        results = run()
-    np.savez(outputs, *results)
-    print("ready", flush=True)
+        outputs = run()
+    np.savez(outputs_path, *outputs)
+    if kind != "openvino":  # whose calling thread only waits
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
-        samples = []
-        end = time.perf_counter() + float(line)
-        while not samples or time.perf_counter() < end:
-            begin = time.perf_counter()
-            run()
-            samples.append(time.perf_counter() - begin)
-        print(json.dumps(samples), flush=True)
+        print(json.dumps(block(run, float(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
         [--threads 2] [--json FILE] [--modules FOLDER] [--profile]
 
 Each contender runs in a process of its own, in blocks of at least 0.3 s while the others are idle;
-the blocks of all contenders alternate. The table has the medians over all calls, and the time of
-ONNX Runtime and of the faster opponent over ours. ``--prune`` keeps that part of every weight that
-can be compressed, in a codebook of 16 entries; the opponents run the same weights densely.
+the blocks of all contenders alternate. The table has the medians of the best blocks, and the time
+of ONNX Runtime and of the faster opponent over ours. ``--prune`` keeps that part of every weight
+that can be compressed, in a codebook of 16 entries; the opponents run the same weights densely.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from contender_process import Contender, Kind
+from alternation import Contender, Process, take_turns
+from ratios import geometric_mean
 from rich.console import Console
 from rich.table import Table
 
@@ -36,8 +35,7 @@ from dcc.passes.options import Recipe
 from dcc.random_inputs import random_inputs
 from dcc.tensor_spec import TensorSpec
 
-BLOCK_SECONDS = 0.3
-KINDS: tuple[Kind, ...] = ("onnxruntime", "openvino", "dcc")
+KINDS = ("onnxruntime", "openvino", "dcc")
 # Inputs of the one model whose dimensions have no obvious size, and what its index may be.
 SHAPES = {"silero_vad_lstm_op18_ifless": {"input": (1, 576), "state": (2, 1, 128)}}
 RANGES = {"silero_vad_lstm_op18_ifless": {"sr": (16000.0, 16000.0)}}
@@ -45,7 +43,7 @@ RANGES = {"silero_vad_lstm_op18_ifless": {"sr": (16000.0, 16000.0)}}
 
 @dataclass(frozen=True)
 class Result:
-    """Median seconds of each contender that ran, and our largest relative error."""
+    """Median seconds of each contender that ran (best block), and our largest relative error."""
 
     model: str
     seconds: dict[str, float]
@@ -53,7 +51,7 @@ class Result:
     compile_seconds: float | None
     kernels: list[tuple[str, int, float]]
 
-    def ratio(self, *opponents: Kind) -> float:
+    def ratio(self, *opponents: str) -> float:
         """Time of the fastest of ``opponents`` over ours."""
         times = [self.seconds[kind] for kind in opponents if kind in self.seconds]
         return min(times) / self.seconds["dcc"]
@@ -90,24 +88,22 @@ def measure(model: Path, options: argparse.Namespace, folder: Path) -> Result:
     inputs = folder / "inputs.npz"
     arrays = random_inputs(specs, options.seed, RANGES.get(model.stem))
     np.savez(inputs, **arrays)  # type: ignore[arg-type]
-    contenders: dict[Kind, Contender] = {}
+    processes: dict[str, Process] = {}
+    outputs = {kind: folder / f"{kind}-outputs.npz" for kind in KINDS}
     for kind in KINDS:
-        path = module if kind == "dcc" else dense
+        contender = Contender(kind, module if kind == "dcc" else dense)
+        process = Process(contender, inputs, options.threads, outputs[kind])
         try:
-            contenders[kind] = Contender(
-                kind, path, inputs, folder, options.threads, options.spinning
-            )
+            process.wait_until_ready()
         except RuntimeError as error:
             Console().print(f"[yellow]{error}[/]")
-    samples: dict[str, list[float]] = defaultdict(list)
-    for _ in range(options.rounds):
-        for kind, contender in contenders.items():
-            samples[kind] += contender.block(BLOCK_SECONDS)
-            time.sleep(0.02)  # until its threads have stopped to spin
-    for contender in contenders.values():
-        contender.close()
-    seconds = {kind: statistics.median(times) for kind, times in samples.items()}
-    error = difference(contenders["dcc"].outputs, contenders["onnxruntime"].outputs)
+        else:
+            processes[kind] = process
+    latencies = take_turns(processes, options.rounds)
+    for process in processes.values():
+        process.close()
+    seconds = {kind: latency.best for kind, latency in latencies.items()}
+    error = difference(outputs["dcc"], outputs["onnxruntime"])
     kernels = profile(module, inputs) if options.profile else []
     return Result(model.stem, seconds, error, compile_seconds, kernels)
 
@@ -132,11 +128,6 @@ def profile(module: Path, inputs: Path) -> list[tuple[str, int, float]]:
         times[call.name].append(call.seconds)
     rows = [(name, len(calls), sum(calls)) for name, calls in times.items()]
     return sorted(rows, key=lambda row: -row[2])
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Geometric mean of positive values."""
-    return statistics.geometric_mean(values)
 
 
 def print_results(results: list[Result]) -> None:
@@ -185,7 +176,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-spinning", dest="spinning", action="store_false")
     parser.add_argument("--profile", action="store_true", help="time of our kernels")
     parser.add_argument("--compile-only", action="store_true", help="leave modules, time nothing")
     parser.add_argument("--modules", type=Path, help="keep modules there, and use those there are")
