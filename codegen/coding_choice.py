@@ -2,19 +2,22 @@
 
 The symbols are the joint entries, gaps and codes in turn, gaps alone (raw values), or the dense
 grid of codes; each with gap widths around the mean gap and every width of the decode table. In
-windows they are offsets and codes in turn.
+windows they are offsets and codes in turn. A packing may fix the width of the gaps and the longest
+code: one of at most 7 bits gives tables of bytes, which stand in vector registers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from dcc.codegen import huffman
-from dcc.codegen.entry_layout import gather, lay_out, lay_out_windows
+from dcc.codegen.code_tables import BYTE_TABLE_BITS, PACKED_SYMBOL_BITS, fits_bytes
+from dcc.codegen.entry_layout import fits_windows, gather, lay_out, lay_out_windows
+from dcc.codegen.lane_streams import WORD_BITS
 from dcc.codegen.packing import Packing
 from dcc.codegen.slices import Entries, SlicedEntries
 from dcc.codegen.weight_matrix import WeightMatrix
@@ -29,38 +32,72 @@ Symbols = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Coding:
-    """One way to entropy-code a weight, with its exact cost in bytes."""
+    """One way to entropy-code a weight, with its exact cost in bytes.
+
+    Attributes
+    ----------
+    code_length
+        Longest code, in bits.
+    byte_tables
+        Whether the decode tables are bytes.
+    refill_steps
+        Steps between two refills of a decoder's windows.
+    """
 
     gap_bits: int | None
     entries: Entries
     fields: dict[str, Symbols]
     code_length: int
+    byte_tables: bool
+    refill_steps: int
     cost: float
 
 
-def codings(weight: WeightMatrix, lanes: int, *, sort: bool) -> Iterator[Coding]:
+def choose_coding(weight: WeightMatrix, packing: Packing) -> Coding:
+    """Choose the coding that takes fewest bytes among those that ``packing`` allows.
+
+    An alphabet that is too large for the longest code of ``packing`` gets longer ones.
+    """
+    candidates = list(_codings(weight, packing))
+    if not candidates:
+        candidates = list(_codings(weight, replace(packing, code_length=None)))
+    return min(candidates, key=lambda candidate: candidate.cost)
+
+
+def _codings(weight: WeightMatrix, packing: Packing) -> Iterator[Coding]:
     """Every coding that is worth counting: gap widths around the mean gap, and the dense grid."""
-    gap_widths: list[int | None] = []
-    if weight.mask is not None:
-        middle = max(1, int(np.ceil(-np.log2(max(weight.density, 2.0**-10)))))
-        gap_widths += range(middle, min(middle + 4, 13))
-    # A grid spends a bit or more on every zero: hopeless where most weights are zero.
-    if weight.codebook is not None and weight.density > GRID_DENSITY:
-        gap_widths.append(None)
-    for gap_bits in gap_widths:
-        entries = lay_out(weight, lanes, gap_bits, sort=sort)
+    if fits_windows(weight, packing.window):
+        yield from _window_codings(weight, packing)
+        return
+    for gap_bits in _gap_widths(weight, packing):
+        entries = lay_out(
+            weight, packing.lanes, gap_bits, sort=packing.sort, multiple=packing.refill_steps
+        )
         extra = 0 if weight.codebook is not None else entries.source.size * weight.dtype.itemsize
         for fields in _field_sets(weight, entries, gap_bits):
-            yield _cheapest_table(gap_bits, entries, fields, extra)
+            yield from _tables(packing, gap_bits, entries, fields, extra)
 
 
-def window_coding(weight: WeightMatrix, packing: Packing) -> Coding:
+def _window_codings(weight: WeightMatrix, packing: Packing) -> Iterator[Coding]:
     """Code the entries of ``codegen.windows``."""
-    entries = lay_out_windows(weight, packing)
+    entries = lay_out_windows(weight, packing, multiple=packing.refill_steps)
     fields = {"offsets": entries.offsets.astype(np.int64)}
     if weight.codes is not None:
         fields["codes"] = gather(weight.codes.ravel(), entries, 0).astype(np.int64)
-    return _cheapest_table(None, entries, fields, 0)
+    yield from _tables(packing, None, entries, fields, 0)
+
+
+def _gap_widths(weight: WeightMatrix, packing: Packing) -> list[int | None]:
+    if weight.mask is not None and packing.gap_bits is not None:
+        return [packing.gap_bits]
+    widths: list[int | None] = []
+    if weight.mask is not None:
+        middle = max(1, int(np.ceil(-np.log2(max(weight.density, 2.0**-10)))))
+        widths += range(middle, min(middle + 4, 13))
+    # A grid spends a bit or more on every zero: hopeless where most weights are zero.
+    if weight.codebook is not None and weight.density > GRID_DENSITY:
+        widths.append(None)
+    return widths
 
 
 def _field_sets(
@@ -81,16 +118,42 @@ def _field_sets(
     yield {"gaps": gaps, "codes": codes}
 
 
-def _cheapest_table(
-    gap_bits: int | None, entries: Entries, fields: dict[str, Symbols], extra: int
-) -> Coding:
+def _tables(
+    packing: Packing,
+    gap_bits: int | None,
+    entries: Entries,
+    fields: dict[str, Symbols],
+    extra: int,
+) -> Iterator[Coding]:
     """Cost ``fields`` with each width of the decode table that holds their alphabets."""
     counts = [np.bincount(symbols.ravel(), minlength=1) for symbols in fields.values()]
     alphabet = max(int(np.count_nonzero(count)) for count in counts)
     least = max(MIN_CODE_LENGTH, (alphabet - 1).bit_length() if alphabet > 1 else 1)
-    candidates = []
-    for code_length in range(least, MAX_CODE_LENGTH + 1):
+    widths = [*range(least, MAX_CODE_LENGTH + 1)]
+    if packing.code_length is not None:
+        # Codes shorter than a table of bytes allows would not make it smaller.
+        widths = [max(packing.code_length, BYTE_TABLE_BITS)]
+    for code_length in widths:
+        byte_tables = packing.code_length is not None and code_length <= BYTE_TABLE_BITS
+        if code_length < least or (
+            byte_tables and not all(fits_bytes(count.size, code_length) for count in counts)
+        ):
+            continue
         bits = sum(int((n * huffman.code_lengths(n, code_length)).sum()) for n in counts)
-        cost = bits / 8 + len(fields) * (TABLE_WORD << code_length) + extra
-        candidates.append(Coding(gap_bits, entries, fields, code_length, cost))
-    return min(candidates, key=lambda candidate: candidate.cost)
+        table = sum(_table_bytes(count.size, code_length, byte_tables) for count in counts)
+        cost = bits / 8 + table + extra
+        steps = _refill_steps(packing, entries, len(fields) * code_length)
+        yield Coding(gap_bits, entries, fields, code_length, byte_tables, steps, cost)
+
+
+def _table_bytes(alphabet: int, code_length: int, byte_table: bool) -> int:
+    if not byte_table:
+        return TABLE_WORD << code_length
+    return (1 if alphabet <= 1 << PACKED_SYMBOL_BITS else 2) << BYTE_TABLE_BITS
+
+
+def _refill_steps(packing: Packing, entries: Entries, step_bits: int) -> int:
+    """How many steps share a refill: those of the packing where their codes always fit it."""
+    whole = not (entries.bases % packing.refill_steps).any()
+    fits = step_bits * packing.refill_steps <= WORD_BITS
+    return packing.refill_steps if whole and fits else 1

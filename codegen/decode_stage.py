@@ -7,16 +7,16 @@
             for lane ...:
                 entry = entries[bases[slice] + t, lane]
 
-into one that keeps a 32-bit window for each lane in registers or on the stack, and decodes where it
+into one that keeps the next 64 bits of each lane in registers or on the stack, and decodes where it
 read:
 
-        word = table[window[lane] >> (32 - code_length)]     # symbol | length << 16
-        window[lane] <<= word >> 16; left[lane] -= word >> 16
-        if left[lane] <= 16: append the next halfword of the slice
+        word = table[window[lane] & (2**code_length - 1)]     # symbol | length << 16
+        window[lane] >>= word >> 16; left[lane] -= word >> 16
+        if left[lane] <= 32: append the next word of the slice
 
-Kernels that read all lanes at once (``entries[bases[slice] + t, 0:16]``) decode them at once.
-Regions may be nested, for several slices in flight: a read belongs to the region whose slice its
-index names.
+Kernels that read all lanes at once (``entries[bases[slice] + t, 0:16]``) decode them at once; such
+a kernel reads the steps between two refills in one pass of its loops. Regions may be nested, for
+several slices in flight: a read belongs to the region whose slice its index names.
 
 The decoded weight never exists in memory. Reads must follow the stream: steps in order, within a
 step the fields in the order of ``symbols``, within a field the lanes in order. The passes and the
@@ -32,6 +32,7 @@ from tvm import tirx as tir
 from tvm.ir import TensorLoad
 
 from dcc.codegen.decode_steps import DecodeSpec, LaneWindows
+from dcc.codegen.decode_vectors import VectorWindows, decodes_vectors
 from dcc.errors import CompileError
 
 __all__ = ["STREAM_ATTRIBUTE", "DecodeSpec", "fold_decode"]
@@ -42,35 +43,35 @@ STREAM_ATTRIBUTE = "dcc.stream"
 def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
     """Replace the symbol parameters of ``function`` by ``starts``, ``stream`` and their tables.
 
-    The new parameters stand where the first symbol buffer stood: starts (slices), stream
-    (halfwords), ``<symbol>_table``.
+    The new parameters stand where the first symbol buffer stood: starts (slices), stream (words),
+    ``<symbol>_table``.
 
     Raises
     ------
     CompileError
         A symbol buffer or ``bases`` is not a parameter; a symbol is read outside of a stream
         region or where no statement can follow (an index, a condition, a loop's bound), or two
-        in one statement.
+        in one statement; or all lanes are read out of turn.
     """
     parameters = list(function.params)
     names = [parameter.name for parameter in parameters]
-    missing = [name for name in ("bases", *spec.symbols) if name not in names]
-    if missing or not spec.symbols:
+    missing = [name for name in ("bases", *spec.tables) if name not in names]
+    if missing or not spec.tables:
         raise CompileError(
             f"decode stage: expected symbol buffers and 'bases' among the kernel's parameters; "
             f"{missing or 'symbols'} are missing from {names}"
         )
     slices = int(parameters[names.index("bases")].ty.shape[0]) - 1
     starts = tir.decl_buffer((slices,), "int32", "starts")
-    stream = tir.decl_buffer((spec.halfwords,), "uint16", "stream")
+    stream = tir.decl_buffer((spec.words,), "uint32", "stream")
     tables = {
-        name: tir.decl_buffer((1 << spec.code_length,), "uint32", f"{name}_table")
-        for name in spec.symbols
+        name: tir.decl_buffer((layout.size,), layout.dtype, f"{name}_table")
+        for name, layout in spec.tables.items()
     }
-    sources = [(parameters[names.index(name)], tables[name]) for name in spec.symbols]
+    sources = [(parameters[names.index(name)], table) for name, table in tables.items()]
     body = _DecodeRewriter(sources, starts, stream, spec).rewrite(function.body)
-    at = names.index(spec.symbols[0])
-    kept = [p for p in parameters if p.name not in spec.symbols]
+    at = min(names.index(name) for name in spec.tables)
+    kept = [p for p in parameters if p.name not in spec.tables]
     added = [starts, stream, *tables.values()]
     return tir.PrimFunc([*kept[:at], *added, *kept[at:]], body, function.ret_type, function.attrs)
 
@@ -96,6 +97,8 @@ class _DecodeRewriter:
         self.regions = 0
         # Statements with several symbols; an error raised in TVM's callbacks loses its class.
         self.crowded: list[list[TensorLoad]] = []
+        # Reads of all lanes that come out of turn.
+        self.out_of_turn: list[object] = []
 
     def rewrite(self, body: tir.Stmt) -> tir.Stmt:
         """Fold every stream region of ``body``."""
@@ -109,6 +112,12 @@ class _DecodeRewriter:
             raise CompileError(
                 f"decode stage: more than one symbol is read in a statement: {self.crowded[0]}; "
                 "bind each to a name of its own"
+            )
+        if self.out_of_turn:
+            raise CompileError(
+                f"decode stage: {self.out_of_turn[0]} comes out of turn; read the fields "
+                f"{list(self.spec.tables)} in their order, and {self.spec.refill_steps} steps in "
+                "one pass of a loop"
             )
         stray = self._symbol_loads(body)
         if stray:
@@ -127,15 +136,16 @@ class _DecodeRewriter:
                 f"{self.lanes} lanes; fold with the features for which the kernel was built"
             )
 
-    def _table_of(self, load: TensorLoad) -> tir.Buffer | None:
-        """Find the decode table of what ``load`` reads; None where it is no symbol."""
-        return next((table for source, table in self.sources if load.source.same_as(source)), None)
+    def _field_of(self, load: TensorLoad) -> int | None:
+        """Find the number of the field that ``load`` reads; None where it is no symbol."""
+        fields = (f for f, (source, _) in enumerate(self.sources) if load.source.same_as(source))
+        return next(fields, None)
 
     def _symbol_loads(self, node: object) -> list[TensorLoad]:
         found: list[TensorLoad] = []
 
         def visit(load: TensorLoad) -> None:
-            if self._table_of(load) is not None:
+            if self._field_of(load) is not None:
                 found.append(load)
 
         tvm_ffi.structural_walk(node, (TensorLoad, visit))
@@ -145,29 +155,48 @@ class _DecodeRewriter:
         if region.attr_key != STREAM_ATTRIBUTE:
             return region
         self.regions += 1
-        windows = LaneWindows(self.lanes, self.stream, self.spec)
+        windows = self._windows(region)
 
         def decode(statement: tir.Stmt) -> tir.Stmt:
-            loads = self._symbol_loads(statement.value)
-            if isinstance(region.value, tir.Var):
-                loads = [load for load in loads if _names(load, region.value)]
+            loads = self._loads_of(region, statement.value)
             if not loads:
                 return statement
             if len(loads) > 1:
                 self.crowded.append(loads)
                 return statement
-            table = self._table_of(loads[0])
-            assert table is not None
-            steps, symbol = windows.decode(loads[0], table)
+            field = self._field_of(loads[0])
+            assert field is not None
+            if isinstance(windows, VectorWindows) and field != windows.reads % len(self.sources):
+                self.out_of_turn.append(loads[0])
+            steps, symbol = windows.decode(loads[0], field, self.sources[field][1])
 
             def substitute(load: TensorLoad) -> Any:
-                return load if self._table_of(load) is None else symbol
+                return load if self._field_of(load) is None else symbol
 
             value = tvm_ffi.structural_map(statement.value, (TensorLoad, substitute))
             return tir.SeqStmt([*steps, _with_value(statement, value)])
 
         body = tvm_ffi.structural_map(region.body, ((tir.Bind, tir.BufferStore), decode))
+        if isinstance(windows, VectorWindows) and windows.reads % windows.turn_reads:
+            self.out_of_turn.append(f"the region of slice {region.value}")
         return tir.SeqStmt([*windows.open(self.starts[region.value]), body])
+
+    def _windows(self, region: tir.AttrStmt) -> LaneWindows | VectorWindows:
+        """Choose how a region decodes: all lanes at once if it reads so and the unit can."""
+        loads = self._loads_of(region, region.body)
+        together = all(isinstance(load.indices[1], tir.Ramp) for load in loads)
+        unit = self.spec.unit
+        if loads and together and unit is not None and decodes_vectors(self.spec):
+            tables = [table for _, table in self.sources]
+            return VectorWindows(self.stream, self.spec, tables, unit)
+        return LaneWindows(self.lanes, self.stream, self.spec)
+
+    def _loads_of(self, region: tir.AttrStmt, node: object) -> list[TensorLoad]:
+        """Symbols that ``node`` reads from the stream of ``region``."""
+        loads = self._symbol_loads(node)
+        if isinstance(region.value, tir.Var):
+            loads = [load for load in loads if _names(load, region.value)]
+        return loads
 
 
 def _names(load: TensorLoad, slice_index: tir.Expr) -> bool:

@@ -1,4 +1,4 @@
-"""The statements of a decode stage: windows of all lanes, refilled from one stream.
+"""The statements of a decode stage that takes the lanes one after the other.
 
 See ``codegen.lane_streams`` for the stream and ``codegen.decode_stage`` for where these go.
 """
@@ -10,12 +10,25 @@ from dataclasses import dataclass
 from tvm import tirx as tir
 from tvm.ir import TensorLoad
 
-from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
-
-WINDOW_BITS = 32
-REFILL_BITS = 16
+from dcc.codegen.code_tables import BYTE_TABLE_BITS, LENGTH_SHIFT, PACKED_SYMBOL_BITS
+from dcc.codegen.lane_streams import WORD_BITS
+from dcc.codegen.packed_weight import PackedWeight
+from dcc.codegen.vector_units import VectorUnit, lanes_of
 
 Decoded = tuple[list[tir.Stmt], tir.Expr]
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Elements of a decode table: see ``codegen.code_tables``."""
+
+    size: int
+    dtype: str
+
+    @property
+    def entries(self) -> int:
+        """Bit patterns that index the table."""
+        return 1 << BYTE_TABLE_BITS if self.dtype == "uint8" else self.size
 
 
 @dataclass(frozen=True)
@@ -24,23 +37,32 @@ class DecodeSpec:
 
     Attributes
     ----------
-    symbols
-        Parameter names of the symbol buffers, shape (steps, lanes), in the order of their reads.
-    code_length
-        Bits that index a decode table.
-    halfwords
+    tables
+        Decode table of each symbol buffer, by its parameter's name, in the order of their reads.
+        The buffers have shape (steps, lanes).
+    words
         Length of the stream.
+    refill_steps
+        Steps between two refills.
     unit
         Vector instructions, for kernels that read the symbols of all lanes at once.
     """
 
-    symbols: tuple[str, ...]
-    code_length: int
-    halfwords: int
+    tables: dict[str, TableLayout]
+    words: int
+    refill_steps: int = 1
     unit: VectorUnit | None = None
 
+    @staticmethod
+    def of(coded: PackedWeight, unit: VectorUnit | None = None) -> DecodeSpec:
+        """Describe an entropy-coded weight."""
+        tables = {name: coded.arrays[f"{name}_table"] for name in coded.symbols}
+        layouts = {name: TableLayout(t.size, t.dtype.name) for name, t in tables.items()}
+        return DecodeSpec(layouts, coded.arrays["stream"].size, coded.refill_steps, unit)
 
-def _local(shape: int, kind: str, name: str) -> tir.Buffer:
+
+def local(shape: int, kind: str, name: str) -> tir.Buffer:
+    """Declare a buffer on the stack, which LLVM keeps in registers where it can."""
     return tir.decl_buffer((shape,), kind, name, scope="local")
 
 
@@ -50,107 +72,116 @@ class LaneWindows:
     Attributes
     ----------
     window
-        The next 32 bits of each lane, topmost first.
+        The next bits of each lane, lowest first.
     left
-        How many of them are valid.
+        How many of them are valid: more than 32 before each turn of ``refill_steps`` steps.
+    turn
+        Steps of each lane since the last refill.
     position
-        The next halfword of the stream.
+        The next word of the stream.
     """
 
     def __init__(self, lanes: int, stream: tir.Buffer, spec: DecodeSpec) -> None:
         self.lanes = lanes
         self.stream = stream
         self.spec = spec
-        self.window = _local(lanes, "uint32", "window")
-        self.left = _local(lanes, "int32", "left")
-        self.position = _local(1, "int32", "position")
+        self.window = local(lanes, "uint64", "window")
+        self.left = local(lanes, "int32", "left")
+        self.turn = local(lanes, "int32", "turn")
+        self.position = local(1, "int32", "position")
 
     def open(self, start: tir.Expr) -> list[tir.Stmt]:
-        """Load the first two halfwords of every lane from halfword ``start`` on."""
+        """Load the first two words of every lane from word ``start`` on."""
         lane = tir.Var("lane", "int32")
-        high = tir.Cast("uint32", self.stream[start + lane])
-        low = tir.Cast("uint32", self.stream[start + self.lanes + lane])
-        both = (high << tir.const(REFILL_BITS, "uint32")) | low
-        fill = tir.SeqStmt(
-            [
-                tir.BufferStore(self.window, both, [lane]),
-                tir.BufferStore(self.left, tir.const(WINDOW_BITS, "int32"), [lane]),
-            ]
-        )
+        low = tir.Cast("uint64", self.stream[start + lane])
+        high = tir.Cast("uint64", self.stream[start + self.lanes + lane])
+        both = low | (high << tir.const(WORD_BITS, "uint64"))
+        fill = [
+            tir.BufferStore(self.window, both, [lane]),
+            tir.BufferStore(self.left, tir.const(2 * WORD_BITS, "int32"), [lane]),
+        ]
+        buffers = [self.window, self.left, self.position]
+        if self.spec.refill_steps > 1:
+            fill.append(tir.BufferStore(self.turn, tir.const(0, "int32"), [lane]))
+            buffers.append(self.turn)
         return [
-            *(tir.AllocBuffer(buffer) for buffer in (self.window, self.left, self.position)),
-            tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, fill),
+            *(tir.AllocBuffer(buffer) for buffer in buffers),
+            tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, tir.SeqStmt(fill)),
             tir.BufferStore(self.position, start + 2 * self.lanes, [0]),
         ]
 
-    def decode(self, load: TensorLoad, table: tir.Buffer) -> Decoded:
+    def decode(self, load: TensorLoad, field: int, table: tir.Buffer) -> Decoded:
         """Statements in the place of a read of symbols, of one lane or of all, and the symbols."""
         kind = load.source.ty.dtype
+        last = field == len(self.spec.tables) - 1
         if not isinstance(load.indices[1], tir.Ramp):
-            return self._lane(load.indices[1], table, kind)
-        unit = self.spec.unit
-        assert unit is not None  # ``fold_decode`` has checked it
-        if unit.expands:
-            return self._all_lanes(unit, table, kind)
-        return self._lane_by_lane(table, kind)
-
-    def _lane(self, lane: tir.Expr, table: tir.Buffer, kind: str) -> Decoded:
-        """Decode one symbol of a lane."""
-        window, left, position = self.window, self.left, self.position
-        shift = tir.const(WINDOW_BITS - self.spec.code_length, "uint32")
-        word = tir.Var("word", "uint32")
-        length = tir.Var("length", "uint32")
-        rest = tir.Var("rest", "int32")
-        short = tir.Var("short", "bool")
-        index = tir.Cast("int32", window[lane] >> shift)
-        halfword = tir.Cast("uint32", self.stream[position[0]])
-        refill = halfword << tir.Cast("uint32", tir.max(REFILL_BITS - rest, 0))
-        refilled = (window[lane] << length) | tir.Select(short, refill, tir.const(0, "uint32"))
-        statements = [
-            tir.Bind(word, table[index]),
-            tir.Bind(length, word >> tir.const(16, "uint32")),
-            tir.Bind(rest, left[lane] - tir.Cast("int32", length)),
-            tir.Bind(short, rest <= REFILL_BITS),
-            tir.BufferStore(window, refilled, [lane]),
-            tir.BufferStore(left, rest + tir.Select(short, REFILL_BITS, 0), [lane]),
-            tir.BufferStore(position, position[0] + tir.Cast("int32", short), [0]),
-        ]
-        return statements, tir.Cast(kind, word & tir.const(0xFFFF, "uint32"))
-
-    def _all_lanes(self, unit: VectorUnit, table: tir.Buffer, kind: str) -> Decoded:
-        """Decode one symbol of every lane at once."""
-        lanes, every = self.lanes, lanes_of(self.lanes)
-        window, left, position = self.window, self.left, self.position
-        word, count = _local(lanes, "uint32", "word"), _local(1, "int32", "count")
-        refill_bits = spread(REFILL_BITS, "int32", lanes)
-        index = window[every] >> spread(WINDOW_BITS - self.spec.code_length, "uint32", lanes)
-        length = word[every] >> spread(16, "uint32", lanes)
-        short = left[every] <= refill_bits
-        ahead = tir.Cast(f"uint32x{lanes}", self.stream[tir.Ramp(position[0], 1, lanes)])
-        room = tir.max(refill_bits - left[every], spread(0, "int32", lanes))
-        refill = unit.expand(ahead, short) << tir.Cast(f"uint32x{lanes}", room)
-        more = tir.Select(short, refill_bits, spread(0, "int32", lanes))
-        words = unit.gather(table, [0], tir.Cast(f"int32x{lanes}", index))
-        statements = [
-            tir.AllocBuffer(word),
-            tir.AllocBuffer(count),
-            tir.BufferStore(word, words, [every]),
-            tir.BufferStore(left, left[every] - tir.Cast(f"int32x{lanes}", length), [every]),
-            # ``short`` is what the lanes have left now, until they are refilled.
-            tir.BufferStore(window, (window[every] << length) | refill, [every]),
-            tir.BufferStore(count, unit.count(short), [0]),
-            tir.BufferStore(left, left[every] + more, [every]),
-            tir.BufferStore(position, position[0] + count[0], [0]),
-        ]
-        return statements, tir.Cast(
-            f"{kind}x{lanes}", word[every] & spread(0xFFFF, "uint32", lanes)
-        )
-
-    def _lane_by_lane(self, table: tir.Buffer, kind: str) -> Decoded:
-        """Decode lane by lane, for units that cannot expand; symbols pass through the stack."""
+            return self._lane(load.indices[1], table, kind, last)
         lane = tir.Var("lane", "int32")
-        symbols = _local(self.lanes, kind, "symbols")
-        steps, symbol = self._lane(lane, table, kind)
+        symbols = local(self.lanes, kind, "symbols")
+        steps, symbol = self._lane(lane, table, kind, last)
         body = tir.SeqStmt([*steps, tir.BufferStore(symbols, symbol, [lane])])
         loop = tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, body)
         return [tir.AllocBuffer(symbols), loop], symbols[lanes_of(self.lanes)]
+
+    def _lane(self, lane: tir.Expr, table: tir.Buffer, kind: str, last: bool) -> Decoded:
+        """Decode one symbol of a lane, and refill the lane behind its last symbol of a turn."""
+        window, left = self.window, self.left
+        length, rest = tir.Var("length", "uint32"), tir.Var("rest", "int32")
+        found, symbol, size = self._lookup(lane, table)
+        used = window[lane] >> tir.Cast("uint64", length)
+        statements = [
+            *found,
+            tir.Bind(length, size),
+            tir.Bind(rest, left[lane] - tir.Cast("int32", length)),
+        ]
+        if last:
+            statements += self._refill(lane, used, rest)
+        else:
+            statements += [
+                tir.BufferStore(window, used, [lane]),
+                tir.BufferStore(left, rest, [lane]),
+            ]
+        return statements, tir.Cast(kind, symbol)
+
+    def _lookup(
+        self, lane: tir.Expr, table: tir.Buffer
+    ) -> tuple[list[tir.Stmt], tir.Expr, tir.Expr]:
+        """Look the next bits of a lane up: statements, the symbol and the length of its code."""
+        size = int(table.ty.shape[0])
+        kind = str(table.ty.dtype)
+        layout = TableLayout(size, kind)
+        entry, word = tir.Var("entry", "int32"), tir.Var("word", kind)
+        mask = tir.const(layout.entries - 1, "uint64")
+        statements = [
+            tir.Bind(entry, tir.Cast("int32", self.window[lane] & mask)),
+            tir.Bind(word, table[entry]),
+        ]
+        wide = tir.Cast("uint32", word)
+        if kind == "uint8" and size > layout.entries:
+            return statements, wide, tir.Cast("uint32", table[entry + layout.entries])
+        shift = PACKED_SYMBOL_BITS if kind == "uint8" else LENGTH_SHIFT
+        symbol = wide & tir.const((1 << shift) - 1, "uint32")
+        return statements, symbol, wide >> tir.const(shift, "uint32")
+
+    def _refill(self, lane: tir.Expr, used: tir.Expr, rest: tir.Expr) -> list[tir.Stmt]:
+        """Append the next word of the stream to a lane that needs one."""
+        window, left, turn, position = self.window, self.left, self.turn, self.position
+        short = tir.Var("short", "bool")
+        statements: list[tir.Stmt] = []
+        needed = rest <= WORD_BITS
+        if self.spec.refill_steps > 1:
+            ends = tir.Var("ends", "bool")
+            statements = [
+                tir.Bind(ends, turn[lane] == self.spec.refill_steps - 1),
+                tir.BufferStore(turn, tir.Select(ends, 0, turn[lane] + 1), [lane]),
+            ]
+            needed = tir.And(ends, needed)
+        word = tir.Cast("uint64", self.stream[position[0]]) << tir.Cast("uint64", rest)
+        refilled = used | tir.Select(short, word, tir.const(0, "uint64"))
+        return [
+            *statements,
+            tir.Bind(short, needed),
+            tir.BufferStore(window, refilled, [lane]),
+            tir.BufferStore(left, rest + tir.Select(short, WORD_BITS, 0), [lane]),
+            tir.BufferStore(position, position[0] + tir.Cast("int32", short), [0]),
+        ]

@@ -14,12 +14,20 @@ Array = npt.NDArray[np.generic]
 
 
 def lay_out(
-    weight: WeightMatrix, lanes: int, gap_bits: int | None, *, sort: bool = False
+    weight: WeightMatrix,
+    lanes: int,
+    gap_bits: int | None,
+    *,
+    sort: bool = False,
+    multiple: int = 1,
 ) -> SlicedEntries:
-    """Lay out the non-zeros of ``weight``, or every column where ``gap_bits`` is None."""
+    """Lay out the non-zeros of ``weight``, or every column where ``gap_bits`` is None.
+
+    Slices of non-zeros get a multiple of ``multiple`` steps.
+    """
     if gap_bits is None or weight.mask is None:
         return full_slices(weight.rows, weight.columns, lanes)
-    return slice_rows(weight.mask, lanes, gap_bits, sort=sort)
+    return slice_rows(weight.mask, lanes, gap_bits, sort=sort, multiple=multiple)
 
 
 def fits_windows(weight: WeightMatrix, window: int) -> bool:

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dcc.codegen import huffman
-from dcc.codegen.coding_choice import Coding, Symbols, codings, window_coding
+from dcc.codegen.code_tables import Table, byte_table, stream_codes, word_table
+from dcc.codegen.coding_choice import Symbols, choose_coding
 from dcc.codegen.encoded_tensor import StorageBytes
-from dcc.codegen.entry_layout import Array, fits_windows, gather, index_arrays
+from dcc.codegen.entry_layout import Array, gather, index_arrays
 from dcc.codegen.lane_streams import interleave
 from dcc.codegen.packed_weight import PackedWeight
 from dcc.codegen.packing import Packing
@@ -23,7 +24,7 @@ from dcc.errors import EncodingError
 
 
 def pack_huffman(weight: WeightMatrix, packing: Packing) -> PackedWeight:
-    """Lay ``weight`` out in the coding that needs fewest bytes, its symbols still uncoded (uint16).
+    """Lay ``weight`` out in the coding that ``packing`` asks for, its symbols still uncoded.
 
     ``entropy_code`` gives the bytes that are stored; a kernel built for this layout reads them
     after ``fold_decode``.
@@ -31,8 +32,7 @@ def pack_huffman(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     refusal = weight.refusal("huffman")
     if refusal is not None:
         raise EncodingError(f"storage form 'huffman' cannot hold this weight: {refusal}")
-    windowed = fits_windows(weight, packing.window)
-    coding = window_coding(weight, packing) if windowed else _cheapest(weight, packing)
+    coding = choose_coding(weight, packing)
     arrays = index_arrays(coding.entries)
     arrays |= {name: symbols.astype(np.uint16) for name, symbols in coding.fields.items()}
     if weight.codebook is not None:
@@ -51,48 +51,46 @@ def pack_huffman(weight: WeightMatrix, packing: Packing) -> PackedWeight:
         coding.gap_bits,
         weight.code_bits,
         coding.code_length,
-        packing.window if windowed else 0,
+        packing.window if "windows" in arrays else 0,
+        coding.byte_tables,
+        coding.refill_steps,
     )
-
-
-def _cheapest(weight: WeightMatrix, packing: Packing) -> Coding:
-    candidates = codings(weight, packing.lanes, sort=packing.sort)
-    return min(candidates, key=lambda candidate: candidate.cost)
 
 
 @dataclass(frozen=True)
 class CodedSymbols:
-    """Symbol fields as one stream: see ``codegen.lane_streams`` for the halfwords."""
+    """Symbol fields as one stream: see ``codegen.lane_streams`` for its words."""
 
     starts: npt.NDArray[np.int32]
-    stream: npt.NDArray[np.uint16]
-    tables: dict[str, npt.NDArray[np.uint32]]
+    stream: npt.NDArray[np.uint32]
+    tables: dict[str, Table]
     payload_bits: int
 
 
 def code_symbols(
-    fields: Mapping[str, npt.NDArray[np.integer]], bases: npt.NDArray[np.integer], code_length: int
+    fields: Mapping[str, npt.NDArray[np.integer]],
+    bases: npt.NDArray[np.integer],
+    code_length: int,
+    *,
+    byte_tables: bool = False,
+    refill_steps: int = 1,
 ) -> CodedSymbols:
     """Entropy-code ``fields``, each (steps, lanes), which a step reads in turn.
 
     ``bases`` counts steps, as in ``codegen.slices``; no code is longer than ``code_length`` bits.
     """
-    tables, lengths, words = {}, [], []
+    tables: dict[str, Table] = {}
+    shape = next(iter(fields.values())).shape
+    bits, codes = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.uint64)
     for name, symbols in fields.items():
         counts = np.bincount(symbols.ravel(), minlength=1)
         counts[0] += not symbols.size  # a weight without entries still has a well-formed table
-        of_symbol = huffman.code_lengths(counts, code_length)
-        tables[name] = huffman.decode_table(of_symbol, code_length)
-        lengths.append(of_symbol[symbols].astype(np.int64))
-        words.append(huffman.canonical_codes(of_symbol)[symbols])
-    steps, lanes = lengths[0].shape
-    shape = (steps * len(tables), lanes)
-    streams = interleave(
-        np.stack(lengths, axis=1).reshape(shape),
-        np.stack(words, axis=1).reshape(shape),
-        bases * len(tables),
-    )
-    return CodedSymbols(streams.starts, streams.halfwords, tables, streams.payload_bits)
+        lengths = huffman.code_lengths(counts, code_length)
+        tables[name] = byte_table(lengths) if byte_tables else word_table(lengths, code_length)
+        codes |= stream_codes(lengths)[symbols].astype(np.uint64) << bits.astype(np.uint64)
+        bits += lengths[symbols]
+    streams = interleave(bits, codes, bases, refill_steps)
+    return CodedSymbols(streams.starts, streams.words, tables, streams.payload_bits)
 
 
 def entropy_code(packed: PackedWeight) -> PackedWeight:
@@ -101,7 +99,13 @@ def entropy_code(packed: PackedWeight) -> PackedWeight:
     ``nbytes`` of the result is measured on its arrays.
     """
     fields = {name: packed.arrays[name].astype(np.int64) for name in packed.symbols}
-    coded = code_symbols(fields, packed.arrays["bases"].astype(np.int64), packed.code_length)
+    coded = code_symbols(
+        fields,
+        packed.arrays["bases"].astype(np.int64),
+        packed.code_length,
+        byte_tables=packed.byte_tables,
+        refill_steps=packed.refill_steps,
+    )
     arrays: dict[str, Array] = {}
     for name, array in packed.arrays.items():
         if name not in packed.symbols:

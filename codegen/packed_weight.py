@@ -51,6 +51,10 @@ class PackedWeight:
         Columns of a window; 0: there are none.
     code_length
         Bits that index a decode table; 0 in the uncoded forms.
+    byte_tables
+        Whether the decode tables are bytes (``codegen.code_tables``).
+    refill_steps
+        Steps between two refills of a decoder's windows; slices have a multiple of so many.
     nbytes
         Where the bytes go.
     """
@@ -66,6 +70,8 @@ class PackedWeight:
     code_bits: int = 0
     code_length: int = 0
     window: int = 0
+    byte_tables: bool = False
+    refill_steps: int = 1
 
     @property
     def every_column(self) -> bool:

@@ -25,7 +25,11 @@ class Packing:
     gap_bits
         Width of a gap; None: the one that takes fewest bytes.
     code_length
-        Longest code of the huffman form, in bits; None: the one that takes fewest bytes.
+        Longest code of the huffman form, in bits; 7 or less: decode tables of bytes, which stand in
+        vector registers; None: the one that takes fewest bytes.
+    refill_steps
+        Steps of the huffman form that share a refill of the windows, where their codes have at most
+        32 bits together; slices then have a multiple of so many steps.
     """
 
     lanes: int
@@ -34,3 +38,4 @@ class Packing:
     window_align: int = 8
     gap_bits: int | None = None
     code_length: int | None = None
+    refill_steps: int = 1

@@ -60,11 +60,16 @@ class SlicedEntries(Entries):
 
 
 def slice_rows(
-    mask: npt.NDArray[np.bool_], lanes: int, gap_bits: int, *, sort: bool = False
+    mask: npt.NDArray[np.bool_],
+    lanes: int,
+    gap_bits: int,
+    *,
+    sort: bool = False,
+    multiple: int = 1,
 ) -> SlicedEntries:
     """Lay the non-zeros of ``mask``, shape (rows, columns), out in slices of ``lanes`` rows.
 
-    ``sort`` permits another order of the rows.
+    ``sort`` permits another order of the rows; slices get a multiple of ``multiple`` steps.
     """
     rows, columns = mask.shape
     flat = np.flatnonzero(mask)
@@ -85,7 +90,8 @@ def slice_rows(
     place = np.arange(rows)  # slice and lane of each row
     if order is not None:
         place[order[order < rows]] = np.flatnonzero(order < rows)
-    bases = np.concatenate([[0], np.cumsum(steps_of_slices(counts, lanes, order))])
+    steps = steps_of_slices(counts, lanes, order)
+    bases = np.concatenate([[0], np.cumsum(steps + -steps % multiple)])
     starts = np.cumsum(counts) - counts
     entry_place = place[entry_row]
     step = np.arange(entry_row.size) - starts[entry_row] + bases[entry_place // lanes]

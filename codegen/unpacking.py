@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dcc.codegen.code_tables import Table
 from dcc.codegen.entry_layout import Array
-from dcc.codegen.lane_streams import LaneStreams, deinterleave_fields
+from dcc.codegen.lane_streams import LaneStreams, deinterleave
 from dcc.codegen.packed import codes_per_byte
 from dcc.codegen.packed_weight import PackedWeight
 
@@ -39,12 +40,16 @@ def symbol_fields(packed: PackedWeight) -> dict[str, Integers]:
         return {name: _uncoded(packed, name) for name in packed.symbols}
     arrays = packed.arrays
     streams = LaneStreams(
-        arrays["stream"].astype(np.uint16), arrays["starts"].astype(np.int32), payload_bits=0
+        arrays["stream"].astype(np.uint32), arrays["starts"].astype(np.int32), payload_bits=0
     )
-    tables = [arrays[f"{name}_table"].astype(np.uint32) for name in packed.symbols]
+    tables = [_table(arrays[f"{name}_table"]) for name in packed.symbols]
     bases = arrays["bases"].astype(np.int64)
-    found = deinterleave_fields(streams, tables, packed.code_length, bases, packed.lanes)
+    found = deinterleave(streams, tables, bases, packed.lanes, packed.refill_steps)
     return {name: found[:, index] for index, name in enumerate(packed.symbols)}
+
+
+def _table(stored: Array) -> Table:
+    return stored.astype(np.uint8 if stored.dtype == np.uint8 else np.uint32)
 
 
 def _rows(grid: Array, packed: PackedWeight) -> Array:

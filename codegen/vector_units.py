@@ -43,11 +43,14 @@ class VectorUnit(ABC):
         Numbers of columns that :meth:`pick` selects from, the fastest first.
     expands
         Whether :meth:`expand` is there.
+    byte_entries
+        Entries of the table that :meth:`lookup_bytes` holds in registers; 0: it is not there.
     """
 
     lanes: int
     windows: tuple[int, ...] = ()
     expands: bool = False
+    byte_entries: int = 0
 
     @property
     def register_entries(self) -> int:
@@ -76,9 +79,23 @@ class VectorUnit(ABC):
         """
         raise CompileError(f"{type(self).__name__} has no windows; see `windows` first")
 
-    def expand(self, source: Expr, mask: Expr) -> Expr:
-        """Spread the first elements of ``source`` (uint32) over the lanes that ``mask`` sets."""
+    def expand(self, source: Expr, mask: Expr, otherwise: Expr) -> Expr:
+        """Spread the first elements of ``source`` (uint32) over the lanes that ``mask`` sets.
+
+        The other lanes are those of ``otherwise``.
+        """
         raise CompileError(f"{type(self).__name__} cannot expand; ask for `expands` first")
+
+    def lookup_bytes(self, table: tir.Buffer, start: int, index: Expr) -> Expr:
+        """Look a local uint8 ``table`` up from ``start`` on, at the low bits of ``index``.
+
+        There are :attr:`byte_entries` of them; index and result are uint32 vectors.
+        """
+        raise CompileError(f"{type(self).__name__} has no byte tables; ask for `byte_entries`")
+
+    def funnel_shift(self, high: Expr, low: Expr, count: Expr) -> Expr:
+        """Shift each pair of uint32 right by ``count`` modulo 32, and keep the lower ones."""
+        return T.call_llvm_pure_intrin(f"uint32x{self.lanes}", "llvm.fshr", high, low, count)
 
     def count(self, mask: Expr) -> Expr:
         """Count the lanes that ``mask`` sets; LLVM makes it a population count."""
@@ -101,7 +118,7 @@ def _kind(buffer: tir.Buffer) -> str:
 
 @dataclass(frozen=True)
 class Avx512(VectorUnit):
-    """AVX-512F, 16 lanes."""
+    """AVX-512F, and VBMI for tables of bytes; 16 lanes."""
 
     lanes: int = 16
     windows: tuple[int, ...] = (32, 16, 64)
@@ -153,12 +170,22 @@ class Avx512(VectorUnit):
             "float32x16", "llvm.x86.avx512.vpermi2var.ps.512", low, index, high
         )
 
-    def expand(self, source: Expr, mask: Expr) -> Expr:
+    def expand(self, source: Expr, mask: Expr, otherwise: Expr) -> Expr:
         """``vpexpandd``."""
-        zero = spread(0, "uint32", 16)
         return T.call_llvm_pure_intrin(
-            "uint32x16", "llvm.x86.avx512.mask.expand", source, zero, mask
+            "uint32x16", "llvm.x86.avx512.mask.expand", source, otherwise, mask
         )
+
+    def lookup_bytes(self, table: tir.Buffer, start: int, index: Expr) -> Expr:
+        """``vpermi2b``; of each lane's four bytes only the lowest counts."""
+        found = T.call_llvm_pure_intrin(
+            "uint8x64",
+            "llvm.x86.avx512.vpermi2var.qi.512",
+            table[tir.Ramp(start, 1, 64)],
+            tir.reinterpret("uint8x64", index),
+            table[tir.Ramp(start + 64, 1, 64)],
+        )
+        return tir.reinterpret("uint32x16", found) & spread(0xFF, "uint32", 16)
 
 
 @dataclass(frozen=True)
@@ -220,7 +247,7 @@ class Avx2(VectorUnit):
 def vector_unit(features: frozenset[str], lanes: int) -> VectorUnit | None:
     """Choose the unit that runs ``lanes`` rows in lockstep; None where there is none."""
     if "avx512f" in features and lanes == 16:
-        return Avx512()
+        return Avx512(byte_entries=128 if "avx512vbmi" in features else 0)
     if "avx2" in features and lanes == 8:
         return Avx2()
     return None

@@ -99,6 +99,4 @@ def fold_kernel(
     """
     coded = entropy_code(packed)
     unit = vector_unit(features, packed.lanes)
-    halfwords = int(coded.arrays["stream"].size)
-    spec = DecodeSpec(packed.symbols, packed.code_length, halfwords, unit)
-    return fold_decode(kernel, spec), coded
+    return fold_decode(kernel, DecodeSpec.of(coded, unit)), coded

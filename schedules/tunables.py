@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dcc.codegen.code_tables import BYTE_TABLE_BITS
 from dcc.codegen.packing import Packing
 from dcc.codegen.vector_units import vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
@@ -43,7 +44,18 @@ def default_tunables(
     # A lookup finds its row by number, and the GRU computes a range of rows apart.
     sort = shape.kind not in ("take", "gru")
     window = default_window(shape, form, target, weight)
-    return Tunables(Packing(default_lanes(shape, target), sort=sort, window=window))
+    lanes = default_lanes(shape, target)
+    unit = vector_unit(target.features, lanes)
+    registers = unit is not None and unit.byte_entries > 0
+    return Tunables(
+        Packing(
+            lanes,
+            sort=sort,
+            window=window,
+            code_length=BYTE_TABLE_BITS if registers else None,
+            refill_steps=2 if unit is not None and unit.expands else 1,
+        )
+    )
 
 
 def default_window(shape: LayerShape, form: Form, target: Target, weight: WeightMatrix) -> int:

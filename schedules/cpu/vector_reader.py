@@ -80,6 +80,14 @@ class VectorReader(WeightReader):
     @property
     def steps_at_once(self) -> int:
         """How many steps one read yields."""
+        return STEPS_OF_A_WORD if self._pairs else self.packed.refill_steps
+
+    @property
+    def sums(self) -> int:
+        """How many sums a row has, so that one does not wait for another.
+
+        Where slices are decoded, several of them are in flight.
+        """
         return STEPS_OF_A_WORD if self._pairs else 1
 
     @property
@@ -90,14 +98,18 @@ class VectorReader(WeightReader):
         """Read the entries of every lane, of the steps from ``number * steps_at_once`` on."""
         if self._pairs:
             return self._read_pair(slice_index, number)
+        count = self.steps_at_once
+        return [self._read_step(slice_index, number * count + part) for part in range(count)]
+
+    def _read_step(self, slice_index: Expr, step: Expr) -> LaneEntries:
         if self.packed.window:
-            window = self._window(slice_index, number)
-            offset = self._symbols("offsets", slice_index, number)
-            code = self._lane_codes(slice_index, number)
-            value = self._values(code, slice_index, number)
-            return [LaneEntries(value, offset=offset, window=window)]
-        gap, code = self._gap_and_code(slice_index, number)
-        return [LaneEntries(self._values(code, slice_index, number), gap=gap)]
+            window = self._window(slice_index, step)
+            offset = self._symbols("offsets", slice_index, step)
+            code = self._lane_codes(slice_index, step)
+            value = self._values(code, slice_index, step)
+            return LaneEntries(value, offset=offset, window=window)
+        gap, code = self._gap_and_code(slice_index, step)
+        return LaneEntries(self._values(code, slice_index, step), gap=gap)
 
     def _read_pair(self, slice_index: Expr, number: Expr) -> list[LaneEntries]:
         """Entries of two steps, which stand in the halves of a word."""

@@ -120,12 +120,12 @@ def _emit_group(
 
 
 def _open(reader: VectorReader, samples: int, index: Expr) -> _Flight:
-    lanes, parts = reader.unit.lanes, reader.steps_at_once
+    lanes = reader.unit.lanes
     inside = bind("slice", index)
-    reads = bind("reads", reader.steps(inside) // parts)
-    sums = allocate("sums", (parts * samples * lanes,), "float32")
+    reads = bind("reads", reader.steps(inside) // reader.steps_at_once)
+    sums = allocate("sums", (reader.sums * samples * lanes,), "float32")
     column = allocate("column", (lanes,), "int32")
-    for number in range(parts * samples):
+    for number in range(reader.sums * samples):
         T.buffer_store(sums, spread(0, "float32", lanes), [tir.Ramp(number * lanes, 1, lanes)])
     T.buffer_store(column, spread(-1, "int32", lanes), [lanes_of(lanes)])
     return _Flight(inside, reads, sums, column)
@@ -134,13 +134,14 @@ def _open(reader: VectorReader, samples: int, index: Expr) -> _Flight:
 def _read(
     reader: VectorReader, samples: int, source: tir.Buffer, flight: _Flight, number: Expr
 ) -> None:
-    """Multiply and add the entries of one read; each of its steps has a sum of its own."""
+    """Multiply and add the entries of one read."""
     lanes = reader.unit.lanes
     for part, entries in enumerate(reader.read_lanes(flight.index, number)):
         value = hold("value", entries.value, "float32", lanes)
-        elements = _elements(reader, source, flight, entries, number)
+        step = number * reader.steps_at_once + part
+        elements = _elements(reader, source, flight, entries, step)
         for sample in range(samples):
-            at = tir.Ramp((part * samples + sample) * lanes, 1, lanes)
+            at = tir.Ramp((part % reader.sums * samples + sample) * lanes, 1, lanes)
             T.buffer_store(flight.sums, flight.sums[at] + value * elements(sample), [at])
 
 
@@ -168,7 +169,7 @@ def _close(reader: VectorReader, samples: int, flight: _Flight, store: Store) ->
     totals = allocate("totals", (samples * lanes,), "float32")
     for sample in range(samples):
         total: Expr = flight.sums[tir.Ramp(sample * lanes, 1, lanes)]
-        for part in range(1, reader.steps_at_once):
+        for part in range(1, reader.sums):
             total = total + flight.sums[tir.Ramp((part * samples + sample) * lanes, 1, lanes)]
         T.buffer_store(totals, total, [tir.Ramp(sample * lanes, 1, lanes)])
     with T.serial(0, lanes) as lane:
