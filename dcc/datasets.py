@@ -19,6 +19,9 @@ from dcc.tensor_spec import TensorSpec
 _IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _IDX_IMAGE_SCALE = 256.0
 
+TEST = ("t10k", "test")
+"""How the files of a test split begin."""
+
 
 @dataclass(frozen=True)
 class LabelledData:
@@ -95,7 +98,7 @@ def read_labelled(path: str | Path, scale: float | None = None) -> LabelledData:
         Something is missing or does not fit together.
     """
     if Path(path).is_dir():
-        samples, labels = _read_idx_folder(Path(path))
+        samples, labels = _read_idx_folder(Path(path), TEST)
         default = _IDX_IMAGE_SCALE
     else:
         arrays = read_arrays(path)
@@ -105,12 +108,29 @@ def read_labelled(path: str | Path, scale: float | None = None) -> LabelledData:
                 "expected x (samples) and y (labels)"
             )
         samples, labels, default = arrays["x"], arrays["y"], 1.0
+    return _checked(path, samples, labels, default if scale is None else scale)
+
+
+def read_split(folder: str | Path, part: str, scale: float | None = None) -> LabelledData:
+    """Read the pair of IDX files of the split ``part``: "train" or "test" (``t10k``).
+
+    Raises
+    ------
+    InputError
+        A file is missing or damaged.
+    """
+    samples, labels = _read_idx_folder(Path(folder), TEST if part == "test" else (part,))
+    return _checked(folder, samples, labels, _IDX_IMAGE_SCALE if scale is None else scale)
+
+
+def _checked(
+    path: str | Path, samples: np.ndarray, labels: np.ndarray, divisor: float
+) -> LabelledData:
     if samples.ndim < 2 or labels.shape != (len(samples),) or not len(labels):
         raise InputError(
             f"'{path}': expected samples [N, ...] and labels [N], "
             f"got shapes {list(samples.shape)} and {list(labels.shape)}"
         )
-    divisor = default if scale is None else scale
     if not divisor:
         raise InputError("--scale must not be 0: the samples are divided by it")
     if divisor != 1.0:
@@ -118,20 +138,21 @@ def read_labelled(path: str | Path, scale: float | None = None) -> LabelledData:
     return LabelledData(samples, labels)
 
 
-def _read_idx_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    images = _one_file(folder, "images")
-    labels = _one_file(folder, "labels")
+def _read_idx_folder(folder: Path, prefixes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    images = _one_file(folder, "images", prefixes)
+    labels = _one_file(folder, "labels", prefixes)
     return _read_idx(images), _read_idx(labels)
 
 
-def _one_file(folder: Path, part: str) -> Path:
+def _one_file(folder: Path, part: str, prefixes: tuple[str, ...]) -> Path:
     found = sorted(file for file in folder.iterdir() if part in file.name and "idx" in file.name)
-    if len(found) > 1:
-        found = [file for file in found if file.name.startswith(("t10k", "test"))]
+    if len(found) > 1 or prefixes != TEST:
+        found = [file for file in found if file.name.startswith(prefixes)]
     if len(found) != 1:
+        only = " or the only one" if prefixes == TEST else ""
         raise InputError(
-            f"folder '{folder}': expected one IDX file of {part} (t10k-{part}-idx... or the only "
-            f"one), found {', '.join(file.name for file in found) or 'none'}"
+            f"folder '{folder}': expected one IDX file of {part} ({prefixes[0]}-{part}-idx...{only}"
+            f"), found {', '.join(file.name for file in found) or 'none'}"
         )
     return found[0]
 
