@@ -27,6 +27,7 @@ class InputArrays:
         import tvm_ffi
 
         self._specs = specs
+        self._names = dict.fromkeys(spec.name for spec in specs)
         self._arrays = [_aligned(spec) for spec in specs]
         self.tensors = [tvm_ffi.from_dlpack(array) for array in self._arrays]
 
@@ -39,18 +40,14 @@ class InputArrays:
             Wrong number, names, shapes or dtypes; nothing is run then.
         """
         values = self._in_order(inputs)
-        for array, spec, value in zip(self._arrays, self._specs, values, strict=True):
-            if (
-                type(value) is np.ndarray
-                and value.dtype == array.dtype
-                and value.shape == array.shape
-            ):
-                np.copyto(array, value)
-            else:
-                np.copyto(array, _converted(value, spec))
+        for position, (array, value) in enumerate(zip(self._arrays, values, strict=True)):
+            fits = type(value) is np.ndarray and value.dtype == array.dtype
+            if not (fits and value.shape == array.shape):
+                value = _converted(value, self._specs[position])
+            array[...] = value
 
     def _in_order(self, inputs: tuple[Any, ...]) -> Sequence[Any]:
-        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
+        if len(inputs) == 1 and isinstance(inputs[0], (dict, Mapping)):  # dict: the quick answer
             return self._by_name(inputs[0])
         if len(inputs) != len(self._specs):
             raise InputError(
@@ -60,17 +57,15 @@ class InputArrays:
         return inputs
 
     def _by_name(self, inputs: Mapping[str, Any]) -> list[Any]:
-        names = [spec.name for spec in self._specs]
-        unknown = [name for name in inputs if name not in names]
-        missing = [name for name in names if name not in inputs]
-        if unknown or missing:
-            faults = [f"unknown: {', '.join(map(repr, unknown))}"] * bool(unknown)
-            faults += [f"missing: {', '.join(map(repr, missing))}"] * bool(missing)
-            raise InputError(
-                f"the names of the inputs do not fit ({'; '.join(faults)}); "
-                f"expected: {self._listed()}"
-            )
-        return [inputs[name] for name in names]
+        if inputs.keys() == self._names.keys():
+            return [inputs[name] for name in self._names]
+        unknown = [name for name in inputs if name not in self._names]
+        missing = [name for name in self._names if name not in inputs]
+        faults = [f"unknown: {', '.join(map(repr, unknown))}"] * bool(unknown)
+        faults += [f"missing: {', '.join(map(repr, missing))}"] * bool(missing)
+        raise InputError(
+            f"the names of the inputs do not fit ({'; '.join(faults)}); expected: {self._listed()}"
+        )
 
     def _listed(self) -> str:
         return "; ".join(map(str, self._specs)) or "none"

@@ -15,6 +15,22 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
+def available_cores() -> int:
+    """Cores that this process may run on: hyperthreads of the same core count once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return available_processors()
+    return len({_core_of(processor) for processor in os.sched_getaffinity(0)})
+
+
+def _core_of(processor: int) -> str:
+    """Return the list of the processors that share a core with this one."""
+    topology = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+    try:
+        return topology.read_text().strip()
+    except OSError:
+        return str(processor)
+
+
 def machine_facts() -> dict[str, Any]:
     """Where numbers come from: processor and versions."""
     from importlib.metadata import PackageNotFoundError, version

@@ -6,11 +6,15 @@ import ctypes
 import functools
 import importlib.metadata
 import importlib.util
+import os
 import platform
 from pathlib import Path
 
 from dcc.errors import TargetError
+from dcc.machine import available_cores
 
+_THREADS = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
+"""What TVM asks for the number of its threads when it makes them, in this order."""
 _INSTALL = "install it with 'pip install apache-tvm==0.27.0.post1'"
 
 
@@ -33,6 +37,9 @@ def tvm_version() -> str:
 def load_runtime_library() -> None:
     """Load ``libtvm_runtime``, so that ``tvm_ffi`` can load modules and run the virtual machine.
 
+    Unless the environment says how many threads it shall use, it gets one for each core: left to
+    itself, it takes half of the processors of an x86 machine, hyperthreads or not.
+
     Raises
     ------
     TargetError
@@ -40,6 +47,8 @@ def load_runtime_library() -> None:
     """
     import tvm_ffi  # noqa: F401  (its library must be in the process first: the runtime links to it)
 
+    if not any(name in os.environ for name in _THREADS):
+        os.environ[_THREADS[0]] = str(available_cores())
     suffix = {"Darwin": "dylib", "Windows": "dll"}.get(platform.system(), "so")
     found = importlib.util.find_spec("tvm")
     folders = list(found.submodule_search_locations or ()) if found else []
