@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dcc.report import inspect as inspect
     from dcc.runtime import Module as Module
     from dcc.runtime import load as load
+    from dcc.tuning import tune as tune
     from dcc.verification import verify as verify
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _HOME = {
     "inspect": "dcc.report",
     "load": "dcc.runtime",
     "load_recipe": "dcc.recipes",
+    "tune": "dcc.tuning",
     "verify": "dcc.verification",
 }
 
@@ -47,6 +49,7 @@ __all__ = [
     "inspect",
     "load",
     "load_recipe",
+    "tune",
     "verify",
 ]
 

@@ -13,31 +13,22 @@ import onnx
 import tvm
 
 from dcc.build import lower_and_build
-from dcc.codegen.encoded_tensor import EncodedTensor
 from dcc.codegen.section import WeightSection
-from dcc.compression import SKIPPED, describe_recipe, weight_table
-from dcc.container import Container, is_container, read
-from dcc.errors import CompileError, RecipeError
+from dcc.compressed_module import STEPS, CompressedModule, compressed_module
+from dcc.container import Container
 from dcc.files import refuse_same_file
-from dcc.importer import import_model
-from dcc.importer.model import ImportedModel
-from dcc.ir_dump import observer
 from dcc.module_metadata import module_metadata
-from dcc.onnx_weights import load_model
 from dcc.passes.legalize_coded_layers import EXPAND
-from dcc.passes.pipeline import Pipeline, binding_steps, compilation_steps, compression_steps
+from dcc.passes.pipeline import compilation_steps
 from dcc.passes.select_storage import check_choice
-from dcc.passes.weight_table import WeightTable
 from dcc.progress import report
-from dcc.recipes import load_recipe
 from dcc.targets.registry import get_target
 from dcc.targets.target import Target
+from dcc.tuning_database import look_up
 
 if TYPE_CHECKING:
     from dcc.passes.options import Recipe
     from dcc.runtime import Module
-
-STEPS = 4
 
 
 class CompiledModule(PathLike[str]):
@@ -112,86 +103,45 @@ def compile(
     shapes
         ONNX input name -> shape, for inputs with dynamic dimensions.
     database
-        Folder with tuning records.
+        Folder with tuning records, see :func:`dcc.tune`; None builds the default schedules.
     dump
         Folder for the module after each pass.
 
     Raises
     ------
-    ModelError, ContainerError, RecipeError, TargetError, CompileError, OutputError
+    ModelError, ContainerError, RecipeError, TargetError, CompileError, TuningError, OutputError
         With what was wrong, where, and what to do.
     """
     check_choice(storage, objective)
     if output is not None and not isinstance(source, onnx.ModelProto | Container):
         refuse_same_file(output, source)
     device = target if isinstance(target, Target) else get_target(target)
-    if database is not None:
-        raise CompileError(f"database '{database}': there are no tuning records to read yet")
-    report("importing", 0, STEPS)
-    model, tensors, origin = _read_source(source, recipe)
-    imported = import_model(model, shapes)
-    table = weight_table(model, imported)
-    section = WeightSection()
-    pipeline = Pipeline(table, device, observer(dump))
-    lowering = compilation_steps(table, device, storage, objective)
-    report("compressing", 1, STEPS)
-    if tensors is None:
-        chosen = load_recipe("lossless" if recipe is None else recipe)
-        origin |= {"recipe": describe_recipe(chosen)}
-        module = pipeline.run(imported.module, compression_steps(table, chosen))
-    else:
-        module = pipeline.run(imported.module, binding_steps(table, tensors))
-    report("rewriting", 2, STEPS)
-    module = pipeline.run(module, lowering)
+    tuned = None if database is None else look_up(database, device)
+    prepared = compressed_module(source, device, recipe, shapes, dump)
+    table, section = prepared.table, WeightSection()
+    lowering = compilation_steps(table, device, storage, objective, tuned)
+    module = prepared.pipeline.run(prepared.module, lowering)
     report("building", 3, STEPS)
-    compiled = _write(module, imported, table, section, device, output, origin, objective)
+    compiled = _write(module, prepared, section, device, output, objective)
     report("building", STEPS, STEPS)
     return compiled
 
 
-def _read_source(
-    source: str | PathLike[str] | onnx.ModelProto | Container, recipe: object
-) -> tuple[onnx.ModelProto, Mapping[str, EncodedTensor] | None, dict[str, Any]]:
-    """Read the dense model, a container's encoded weights, and where the module comes from."""
-    if isinstance(source, onnx.ModelProto):
-        return source, None, {}
-    if isinstance(source, Container):
-        container, name = source, ""
-    else:
-        path = Path(source)
-        name = path.name
-        if not is_container(path):
-            return load_model(path), None, {"file": name}
-        container = read(path)
-    if recipe is not None:
-        raise RecipeError(
-            f"recipe '{recipe}': '{name or 'the container'}' is compressed already; "
-            "give the recipe to 'dcc compress'"
-        )
-    origin = {"file": name, "recipe": dict(container.recipe)}
-    # What the recipe skips stays as raw as in a module compiled from ONNX, however it is stored.
-    skipped = container.recipe.get(SKIPPED, ())
-    tensors = {key: t for key, t in container.tensors.items() if key not in skipped}
-    return container.to_onnx(), tensors, origin
-
-
 def _write(
     module: tvm.IRModule,
-    imported: ImportedModel,
-    table: WeightTable,
+    prepared: CompressedModule,
     section: WeightSection,
     target: Target,
     output: str | PathLike[str] | None,
-    origin: dict[str, Any],
     objective: str,
 ) -> CompiledModule:
     folder = None
     if output is None:
         folder = tempfile.TemporaryDirectory(prefix="dcc-")
         output = Path(folder.name) / "module.so"
-    metadata = module_metadata(imported, table, target)
+    metadata = module_metadata(prepared.imported, prepared.table, target)
     metadata |= {
-        "source": origin,
+        "source": prepared.origin,
         "objective": objective,
         "decode": any(
             isinstance(function, tvm.tirx.PrimFunc) and EXPAND in function.attrs

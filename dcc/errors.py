@@ -45,3 +45,7 @@ class CompileError(DccError):
 
 class OutputError(DccError):
     """A file cannot be written."""
+
+
+class TuningError(DccError):
+    """A tuning database does not fit, or tuning cannot be done as asked."""

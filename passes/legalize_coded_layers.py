@@ -11,6 +11,7 @@ The huffman form reads its symbols uncoded until ``FoldHuffmanDecode``.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -22,8 +23,9 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from dcc.codegen.packed import PackedWeight, pack
 from dcc.codegen.packing import Packing
 from dcc.codegen.weight_matrix import Form, WeightMatrix
+from dcc.errors import EncodingError
 from dcc.passes.layer_shapes import layer_shape, shape_of, weight_matrix
-from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
+from dcc.passes.operators.coded_layers import TUNABLES, CodedLayer, coded_layer
 from dcc.passes.operators.recurrent import recurrence_types
 from dcc.passes.ordinary_layers import ordinary_layer, reshaped
 from dcc.passes.parameters import MAIN, constant, with_main
@@ -32,7 +34,8 @@ from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.cpu.expand import expand, value_dtype
 from dcc.schedules.kernels import build_kernel, in_root_block, pack_for
 from dcc.schedules.layer_shape import LayerShape
-from dcc.schedules.tunables import default_tunables
+from dcc.schedules.tunable_values import with_values
+from dcc.schedules.tunables import Tunables, default_tunables
 from dcc.targets.target import Target
 
 SCHEDULED = "tirx.is_scheduled"
@@ -80,11 +83,25 @@ class _Legalizer(PyExprMutator):
         form: Form = layer.attributes["form"] or "dense"
         if form == "dense" and shape.ordinary_when_dense:
             return self._ordinary(layer, shape, weight, rewritten)
+        tunables, packed = self._packed(layer, shape, weight, form)
+        kernel = build_kernel(shape, packed, self.target, tunables)
+        weights = self._weights(layer, shape, weight, packed)
+        return self._call(layer, shape, packed, kernel, weights, rewritten)
+
+    def _packed(
+        self, layer: CodedLayer, shape: LayerShape, weight: WeightMatrix, form: Form
+    ) -> tuple[Tunables, PackedWeight]:
+        """Pack the weight as it was tuned, or for the default schedule."""
         tunables = default_tunables(shape, form, self.target, weight)
-        packed = pack_for(weight, form, tunables.packing)
-        return self._call(
-            layer, shape, packed, self._weights(layer, shape, weight, packed), rewritten
-        )
+        if TUNABLES in layer.attributes:
+            tuned = with_values(tunables, json.loads(layer.attributes[TUNABLES]))
+            try:
+                return tuned, pack_for(weight, form, tuned.packing)
+            except EncodingError as error:
+                # Records are shared by layers of one shape; another weight may need longer codes.
+                name = layer.attributes["layer"]
+                self.table.say_of_layer(name, f"built with the default schedule after all: {error}")
+        return tunables, pack_for(weight, form, tunables.packing)
 
     def _weights(
         self, layer: CodedLayer, shape: LayerShape, weight: WeightMatrix, packed: PackedWeight
@@ -160,11 +177,12 @@ class _Legalizer(PyExprMutator):
         layer: CodedLayer,
         shape: LayerShape,
         packed: PackedWeight,
+        kernel: tir.PrimFunc,
         weights: list[relax.Expr],
         call: relax.Call,
     ) -> relax.Expr:
         name = layer.attributes["layer"]
-        kernel = self._attributed(build_kernel(shape, packed, self.target), name, packed)
+        kernel = self._attributed(kernel, name, packed)
         variable = self.builder_.add_func(kernel, f"{_identifier(name)}_{layer.kind}_{packed.form}")
         self.table.packed[variable.name_hint] = packed
         data, out = self._flattened(layer, shape, packed)

@@ -28,6 +28,7 @@ from dcc.passes.rewrite_to_codebook import RewriteToCodebook
 from dcc.passes.select_storage import SelectStorage
 from dcc.passes.share_weights import ShareWeights
 from dcc.passes.weight_table import WeightTable
+from dcc.schedules.tuning.decision import LookUp
 from dcc.targets.target import Target
 
 Observe = Callable[[str, tvm.IRModule], None]
@@ -91,12 +92,27 @@ def binding_steps(table: WeightTable, tensors: Mapping[str, EncodedTensor]) -> l
 
 
 def compilation_steps(
-    table: WeightTable, target: Target, storage: str, objective: str
+    table: WeightTable,
+    target: Target,
+    storage: str,
+    objective: str,
+    tuned: LookUp | None = None,
 ) -> list[Any]:
     """List the steps from masks and codebooks in the graph to kernels over packed weights.
 
     ``dcc.build`` schedules the ordinary operators and links the kernels with their weights.
     """
+    return [
+        *rewriting_steps(table),
+        SelectStorage(table, target, storage, objective, tuned),
+        "after_selection",
+        *legalization_steps(table, target),
+        "after_legalize",
+    ]
+
+
+def rewriting_steps(table: WeightTable) -> list[Any]:
+    """List the steps to coded layers in the graph, without a storage form."""
     return [
         RewriteToCodebook(table),
         # Only now is it known which weights are no operand of a coded layer; their constants fold
@@ -106,12 +122,15 @@ def compilation_steps(
         # Scale and bias are constants from here on.
         FuseEpilogue(),
         "after_rewrite",
-        SelectStorage(table, target, storage, objective),
-        "after_selection",
+    ]
+
+
+def legalization_steps(table: WeightTable, target: Target) -> list[Any]:
+    """List the steps from chosen storage forms to kernels."""
+    return [
         LegalizeCodedLayers(table, target),
         FoldHuffmanDecode(table, target),
         # TVM plans the memory of both branches of an If as one sequence; as functions of their own
         # they are planned apart.
         OutlineBranches(),
-        "after_legalize",
     ]

@@ -5,10 +5,13 @@
 
 ``auto`` takes the form that the cost model likes best for the objective. A form that the user names
 is taken wherever it is legal; a weight that it cannot hold is left dense, and the reason says so.
+Where a tuning database knows the layer, its fastest candidate decides the form (if the user leaves
+it open and wants speed), and the attribute ``tunables`` says how the kernel is built.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -19,10 +22,11 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
 from dcc.errors import CompileError
 from dcc.passes.layer_shapes import layer_shape, weight_matrix
-from dcc.passes.operators.coded_layers import CodedLayer, coded_layer
+from dcc.passes.operators.coded_layers import TUNABLES, CodedLayer, coded_layer
 from dcc.passes.parameters import MAIN
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import Estimate, estimate_all
+from dcc.schedules.tuning.decision import LookUp
 from dcc.targets.target import Target
 
 Objective = Literal["latency", "size", "energy"]
@@ -34,6 +38,8 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 class SelectStorage:
     """Set the attribute ``form`` of every coded layer that has none.
 
+    ``tuned`` asks a tuning database.
+
     Raises
     ------
     CompileError
@@ -44,6 +50,7 @@ class SelectStorage:
     target: Target
     storage: str = "auto"
     objective: str = "latency"
+    tuned: LookUp | None = None
 
     def __post_init__(self) -> None:
         check_choice(self.storage, self.objective)
@@ -85,11 +92,29 @@ class _Selector(PyExprMutator):
         layer = coded_layer(rewritten)
         if layer is None or layer.attributes["form"]:
             return rewritten
-        form, reason = self._choose(layer, weight_matrix(layer, self.options.table))
+        weight = weight_matrix(layer, self.options.table)
+        form, reason = self._estimated(layer, weight)
+        attributes = {**layer.attributes, "form": form}
+        if self.options.tuned is not None:
+            form, said, tunables = self._tuned(self.options.tuned, layer, weight, form)
+            reason = f"{said}; {reason}" if form == attributes["form"] else said
+            attributes |= {"form": form, **tunables}
         self.options.table.choices.setdefault(layer.attributes["layer"], []).append((form, reason))
-        return replace(layer, attributes={**layer.attributes, "form": form}).call()
+        return replace(layer, attributes=attributes).call()
 
-    def _choose(self, layer: CodedLayer, weight: WeightMatrix) -> tuple[Form, str]:
+    def _tuned(
+        self, tuned: LookUp, layer: CodedLayer, weight: WeightMatrix, form: Form
+    ) -> tuple[Form, str, dict[str, str]]:
+        """Ask the database: form, why, and the attribute that has the values of tunables."""
+        options = self.options
+        free = options.storage == "auto" and options.objective == "latency"
+        decision = tuned(layer_shape(layer), weight, "auto" if free else form)
+        if decision.candidate is None:
+            return form, decision.reason, {}
+        values = json.dumps(dict(decision.candidate.values))
+        return decision.candidate.form, decision.reason, {TUNABLES: values}
+
+    def _estimated(self, layer: CodedLayer, weight: WeightMatrix) -> tuple[Form, str]:
         options = self.options
         if options.storage != "auto":
             form: Form = options.storage  # type: ignore[assignment]

@@ -76,6 +76,12 @@ class WeightTable:
             reasons.append(reason)
             _log.info("%s: %s", self.layer(parameter), reason)
 
+    def say_of_layer(self, layer: str, reason: str) -> None:
+        """Note a reason under the name by which the user knows a weight."""
+        for parameter, name in self.onnx_names.items():
+            if name == layer:
+                self.say(parameter, reason)
+
     def owner(self, parameter: str) -> str:
         """Return the weight that ``parameter`` is, or is a part of."""
         return self.owners.get(parameter, parameter)

@@ -1,16 +1,28 @@
-"""What may be varied of each kernel, and the defaults, which are the default schedule."""
+"""What may be varied of each kernel, and the defaults, which are the default schedule.
+
+``TUNABLES`` is the one declaration: a name (a field of ``Packing`` or of ``Tunables``), what it is,
+and the values worth trying; its default is that of ``default_tunables``. ``CONFLICTS`` names values
+that do not go together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from dcc.codegen.code_tables import BYTE_TABLE_BITS
 from dcc.codegen.packing import Packing
-from dcc.codegen.vector_units import vector_unit
+from dcc.codegen.vector_units import VectorUnit, vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.schedules.cpu.vector_rows import MOST_SAMPLES
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.target import Target
+
+Value: TypeAlias = "int | str | None"
+Values: TypeAlias = "Mapping[str, Any]"
 
 # Lanes of a slice where pixels or samples are the vector: rows share nothing but the decoding.
 PIXEL_LANES = 4
@@ -78,3 +90,132 @@ def default_lanes(shape: LayerShape, target: Target) -> int:
     if shape.ordinary_when_dense:
         return PIXEL_LANES
     return target.vector_floats
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer in one storage form on one target: what the values worth trying depend on."""
+
+    shape: LayerShape
+    form: Form
+    weight: WeightMatrix
+    target: Target
+
+    @property
+    def rows_kernel(self) -> bool:
+        """Whether rows run in lockstep, and a few samples at a time."""
+        recurrent_or_product = self.shape.kind in ("matmul", "lstm", "gru")
+        return recurrent_or_product and not self.shape.ordinary_when_dense
+
+    @property
+    def entry_wise(self) -> bool:
+        """Whether the kernel reads entries of the non-zeros only."""
+        return self.form in ("sparse", "huffman") and self.weight.mask is not None
+
+    def unit(self, lanes: int) -> VectorUnit | None:
+        """Return the unit of a vector kernel; None where another kernel computes the layer."""
+        return vector_unit(self.target.features, lanes) if self.rows_kernel else None
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """One decision: a field of ``Packing`` or ``Tunables``.
+
+    Attributes
+    ----------
+    choices
+        The values worth trying in a case. The default is added where it is missing; nothing is
+        tuned where there is no other.
+    """
+
+    name: str
+    meaning: str
+    choices: Callable[[Case], tuple[Value, ...]]
+
+
+def _lanes(case: Case) -> tuple[Value, ...]:
+    if case.shape.kind == "take":
+        return ()
+    if not case.rows_kernel:
+        return (1, 2, 4, 8, 16)
+    return tuple(lanes for lanes in (8, 16) if case.unit(lanes)) or (4, 8)
+
+
+def _sort(case: Case) -> tuple[Value, ...]:
+    return (0, 1) if case.entry_wise and case.shape.kind not in ("take", "gru") else ()
+
+
+def _windows(case: Case) -> tuple[Value, ...]:
+    narrow = case.shape.dtype == case.weight.dtype.name == "float32"
+    if not (case.entry_wise and narrow and case.shape.samples_at_once <= MOST_SAMPLES):
+        return ()
+    units = [unit for unit in map(case.unit, (8, 16)) if unit is not None]
+    return (0, *sorted({window for unit in units for window in unit.windows}))
+
+
+def _window_align(case: Case) -> tuple[Value, ...]:
+    return (1, 4, 8, 16) if len(_windows(case)) > 1 else ()
+
+
+def _gap_bits(case: Case) -> tuple[Value, ...]:
+    if case.form != "huffman" or not case.entry_wise:
+        return ()
+    middle = max(1, int(np.ceil(-np.log2(max(case.weight.density, 2.0**-10)))))
+    return tuple(range(middle, min(middle + 4, 13)))
+
+
+def _code_length(case: Case) -> tuple[Value, ...]:
+    return (None, BYTE_TABLE_BITS, 8, 10, 12) if case.form == "huffman" else ()
+
+
+def _refill_steps(case: Case) -> tuple[Value, ...]:
+    return (1, 2) if case.form == "huffman" and case.rows_kernel else ()
+
+
+def _in_flight(case: Case) -> tuple[Value, ...]:
+    return (1, 2, 3, 4, 6, 8) if case.rows_kernel else ()
+
+
+TUNABLES = (
+    Tunable("lanes", "rows of a slice, which run in lockstep", _lanes),
+    Tunable("sort", "whether rows may stand in another order to save padding", _sort),
+    Tunable("window", "columns of x in registers; 0: gaps and gathers", _windows),
+    Tunable("window_align", "windows start at multiples of so many columns", _window_align),
+    Tunable("gap_bits", "width of a gap in an entry", _gap_bits),
+    Tunable("code_length", "longest code of the huffman form", _code_length),
+    Tunable("refill_steps", "steps that share a refill of a decoder's windows", _refill_steps),
+    Tunable("in_flight", "slices that a thread runs interleaved", _in_flight),
+)
+
+
+def _window_without_unit(case: Case, values: Values) -> bool:
+    unit = case.unit(values["lanes"])
+    return values["window"] > 0 and (unit is None or values["window"] not in unit.windows)
+
+
+def _aligned_gaps(_case: Case, values: Values) -> bool:
+    return not values["window"] and values["window_align"] != Packing.window_align
+
+
+CONFLICTS: tuple[tuple[str, Callable[[Case, Values], bool]], ...] = (
+    (
+        "only vector kernels interleave slices",
+        lambda case, v: case.unit(v["lanes"]) is None and v["in_flight"] is not None,
+    ),
+    ("the vector unit has no such window", _window_without_unit),
+    ("gaps have no windows to align", _aligned_gaps),
+    ("windows have no gaps", lambda _, v: v["window"] > 0 and v["gap_bits"] is not None),
+    (
+        "the vector unit has no tables of bytes",
+        lambda case, v: (
+            v["code_length"] == BYTE_TABLE_BITS
+            and not getattr(case.unit(v["lanes"]), "byte_entries", 0)
+        ),
+    ),
+    (
+        "the vector unit refills after every step",
+        lambda case, v: (
+            v["refill_steps"] > 1 and not getattr(case.unit(v["lanes"]), "expands", False)
+        ),
+    ),
+)

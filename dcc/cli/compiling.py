@@ -40,6 +40,7 @@ OBJECTIVES = ("latency", "size", "energy")
     metavar="NAME=1,3,224,224",
     help="Fix the shape of the input NAME (repeatable).",
 )
+@click.option("--database", metavar="DIR", help="Tuning records to build from; see 'dcc tune'.")
 @click.option("--dump", metavar="DIR", help="Write the IR after each pass into DIR.")
 @json_option
 @common_options
@@ -51,6 +52,7 @@ def compile_(
     objective: str,
     storage: str,
     shapes: tuple[str, ...],
+    database: str | None,
     dump: str | None,
     json_file: str | None,
 ) -> None:
@@ -69,6 +71,7 @@ def compile_(
             storage=storage,
             objective=objective,
             shapes=fixed,
+            database=database,
             dump=dump,
         )
     report = dcc.inspect(output)

@@ -11,6 +11,7 @@ from dcc.cli.compressing import compress, decompress
 from dcc.cli.inspecting import inspect, recipes, targets
 from dcc.cli.options import common_options
 from dcc.cli.running import run, verify
+from dcc.cli.tuning import tune
 
 
 class _InOrder(click.Group):
@@ -27,5 +28,16 @@ def main_group() -> None:
     """Compress an ONNX model and compile kernels that compute from its compressed weights."""
 
 
-for _command in (compress, decompress, compile_, run, verify, inspect, bench, recipes, targets):
+for _command in (
+    compress,
+    decompress,
+    tune,
+    compile_,
+    run,
+    verify,
+    inspect,
+    bench,
+    recipes,
+    targets,
+):
     main_group.add_command(_command)

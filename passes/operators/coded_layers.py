@@ -15,6 +15,7 @@ gru     projected, recurrent bias, initial hidden  (3 U, U)                 see 
 Arguments of a call: the data, the weight's one or two tensors, then ``scale`` and ``bias`` of the
 epilogue, one value for each output channel, as far as the attributes of that name are 1. Further
 attributes: ``layer`` (the weight's name), ``form`` (storage form, empty until it is chosen),
+``tunables`` (values of a tuned candidate as JSON, absent for the default schedule),
 ``minimum`` and ``maximum`` (bounds of the activation, absent where there is none), and of
 convolutions ``strides``, ``padding`` (all begins, then all ends), ``dilation`` and ``groups``.
 """
@@ -31,6 +32,7 @@ from dcc.passes.operators.registration import call_operator
 Kind = Literal["matmul", "conv1d", "conv2d", "take", "lstm", "gru"]
 Family = Literal["codebook", "raw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+TUNABLES = "tunables"
 FAMILIES: tuple[Family, ...] = get_args(Family)
 DATA_ARGUMENTS: dict[Kind, int] = {
     "matmul": 1,

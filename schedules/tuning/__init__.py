@@ -1,0 +1,1 @@
+"""The tuner: TVM's MetaSchedule over the tunables of coded layers."""

@@ -1,0 +1,112 @@
+"""Run a candidate's library: check its answer, then time it. Runs in the runner's processes.
+
+The library has the functions ``main``, ``decode`` where a weight is decoded at load, and ``layer``,
+which returns the name of the layer; ``<layer>.npz`` in the work folder holds its data and answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.s_tir.meta_schedule.runner import EvaluatorConfig
+
+from dcc.errors import CompileError
+
+LAYER = "layer"
+STOP = "stop"
+"""A file of this name in the work folder: finish, measure nothing more."""
+INTERRUPTED = "interrupted"
+# Largest error of a correct answer relative to its largest value: rounding of long sums.
+TOLERANCES = {"float16": 4e-3, "float32": 2e-5, "float64": 1e-11, "bfloat16": 3e-2}
+
+
+def write_example(path: Path, data: list[Any], expected: list[Any]) -> None:
+    """Store the data of a layer and its answer for :class:`Evaluation`."""
+    arrays = {f"data{n}": array for n, array in enumerate(data)}
+    arrays |= {f"expected{n}": array for n, array in enumerate(expected)}
+    np.savez(path, **arrays)
+
+
+def no_arguments(*_: Any) -> list[list[Any]]:
+    """Stand in for TVM's allocation: the evaluation takes the data from the work folder."""
+    return [[]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluator of TVM's local and RPC runners."""
+
+    folder: str
+
+    def __call__(self, *arguments: Any) -> list[float]:
+        """Check and time; the last arguments are the library, the device, the configuration.
+
+        Raises
+        ------
+        CompileError
+            The answer is wrong.
+        """
+        library, device, config = arguments[-4:-1]
+        return self.measure(library, device, config)
+
+    def measure(self, library: Any, device: Any, config: EvaluatorConfig) -> list[float]:
+        """Seconds of a run, one for each repeat."""
+        refuse_when_stopped(self.folder)
+        machine = relax.VirtualMachine(library, device)
+        layer = str(machine[LAYER]())
+        with np.load(Path(self.folder) / f"{layer}.npz") as arrays:
+            data = [arrays[name] for name in sorted(arrays) if name.startswith("data")]
+            expected = [arrays[name] for name in sorted(arrays) if name.startswith("expected")]
+        if machine.module.implements_function("decode"):
+            machine["decode"]()
+        inputs = [tvm.runtime.tensor(array, device) for array in data]
+        machine.set_input("main", *inputs)
+        machine.invoke_stateful("main")
+        check_answer(machine.get_outputs("main"), expected)
+        machine.save_function("main", "measured", *inputs)
+        evaluator = machine.time_evaluator(
+            "measured",
+            device,
+            number=config.number,
+            repeat=config.repeat,
+            min_repeat_ms=config.min_repeat_ms,
+        )
+        return [float(seconds) for seconds in evaluator().results]
+
+
+def check_answer(results: Any, expected: list[np.ndarray]) -> None:
+    """Compare what a candidate answers with the oracle.
+
+    Raises
+    ------
+    CompileError
+        It is further off than rounding explains.
+    """
+    tensors = [results] if hasattr(results, "numpy") else list(results)
+    for tensor, wanted in zip(tensors, expected, strict=True):
+        got = tensor.numpy()
+        scale = max(float(np.abs(wanted).max(initial=0)), 1e-6)
+        error = float(np.abs(got.astype(np.float64) - wanted).max(initial=0)) / scale
+        tolerance = TOLERANCES.get(got.dtype.name, 2e-5)
+        if not error <= tolerance:  # NaN is no answer either
+            raise CompileError(
+                f"wrong answer: off by {error:.1e} of the largest value, expected at most "
+                f"{tolerance:.0e}"
+            )
+
+
+def refuse_when_stopped(folder: str) -> None:
+    """Leave work that nobody waits for any more.
+
+    Raises
+    ------
+    CompileError
+        The search is stopping.
+    """
+    if (Path(folder) / STOP).exists():
+        raise CompileError(INTERRUPTED)
