@@ -35,9 +35,8 @@ def choices(case: Case) -> dict[str, tuple[Value, ...]]:
     return found
 
 
-def conflict(case: Case, values: Values) -> str | None:
-    """Why ``values``, and the defaults of the rest, do not go together; None where they do."""
-    default = default_values(case)
+def conflict(case: Case, default: Values, values: Values) -> str | None:
+    """Why ``values``, and the ``default`` of the rest, do not go together; None where they do."""
     every = {**default, **values}
     if every == default:
         return None  # whatever the rules say, the default schedule is built

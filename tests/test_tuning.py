@@ -75,7 +75,7 @@ def test_compile_builds_what_was_chosen(tuned, tmp_path):
     choices = json.loads((folder / CHOICES).read_text())
     (key,) = choices
     form = "sparse"
-    forced = Choice(json.dumps({"form": form, "lanes": 8, "sort": 0}), 1.25, TRIALS)
+    forced = Choice(json.dumps({"form": form, "lanes": 8, "sort": 0, "window": 0}), 1.25, TRIALS)
     choices[key]["auto"] = forced.__dict__
     other = tmp_path / "database"
     other.mkdir()
@@ -86,7 +86,7 @@ def test_compile_builds_what_was_chosen(tuned, tmp_path):
     (layer,) = module.metadata["layers"]
     assert layer["form"] == form
     assert "tuned: 1.25x as fast as the default" in layer["reason"]
-    assert "lanes=8 sort=0" in layer["reason"]
+    assert "lanes=8 sort=0 window=0" in layer["reason"]
     expected = x.astype(np.float64) @ onnx.numpy_helper.to_array(model.graph.initializer[0])
     np.testing.assert_allclose(module(x)[0], expected, rtol=1e-5, atol=1e-5)
     (layer,) = dcc.compile(model, database=other, storage="huffman").metadata["layers"]

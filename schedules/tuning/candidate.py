@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
 from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.layer_shape import LayerShape
-from dcc.schedules.tunable_values import choices, conflict
+from dcc.schedules.tunable_values import choices, conflict, default_values
 from dcc.schedules.tunables import Case, Value
 from dcc.targets.target import Target
 
@@ -68,6 +69,18 @@ class Space:
     target: Target
     forms: dict[Form, dict[str, tuple[Value, ...]]] = field(default_factory=dict)
 
+    def every_value(self, candidate: Candidate) -> dict[str, Value]:
+        """Values of all tunables, those among them that are not varied."""
+        return {**self._default_values[candidate.form], **dict(candidate.values)}
+
+    @cached_property
+    def _default_values(self) -> dict[Form, dict[str, Value]]:
+        # Once: the defaults depend on the density, which takes a look at every weight.
+        return {
+            form: default_values(Case(self.shape, form, self.weight, self.target))
+            for form in self.forms
+        }
+
     @property
     def default(self) -> Candidate:
         """The default schedule."""
@@ -83,7 +96,7 @@ class Space:
     def conflict(self, candidate: Candidate) -> str | None:
         """Why the values of a candidate do not go together; None where they do."""
         case = Case(self.shape, candidate.form, self.weight, self.target)
-        return conflict(case, dict(candidate.values))
+        return conflict(case, self._default_values[candidate.form], dict(candidate.values))
 
     def __iter__(self) -> Iterator[Candidate]:
         """Iterate over every candidate whose values go together."""

@@ -13,8 +13,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from dcc.codegen.weight_matrix import FORMS
 from dcc.schedules.cost_model import Estimate, estimate_all
-from dcc.schedules.tunable_values import default_values
-from dcc.schedules.tunables import TUNABLES, Case, Value
+from dcc.schedules.tunables import TUNABLES, Value
 from dcc.schedules.tuning.candidate import Candidate, Space
 from dcc.schedules.tuning.stub import LAYER_KEY, candidate_of
 
@@ -62,8 +61,7 @@ def layer_features(space: Space) -> Features:
 
 def candidate_features(candidate: Candidate, space: Space, estimate: Estimate) -> Features:
     """Form, values of all tunables, slices of the threads, bytes and time of the cost model."""
-    default = default_values(Case(space.shape, candidate.form, space.weight, space.target))
-    values = {**default, **dict(candidate.values)}
+    values = space.every_value(candidate)
     numbers = [_number(values[tunable.name], candidate, tunable.name) for tunable in TUNABLES]
     forms = [float(candidate.form == form) for form in FORMS]
     slices = space.weight.rows / max(float(values["lanes"] or 1), 1.0)

@@ -24,7 +24,7 @@ from dcc.schedules.tuning.features import CandidateFeatures
 from dcc.schedules.tuning.measurements import Measurement, Measurements, best_of
 from dcc.schedules.tuning.stub import LAYER_KEY, candidate_of, schedule_of, stub_module
 
-LARGEST_BATCH = 16
+LARGEST_BATCH = 12
 DEVICE_TYPE = "cpu"
 WARM_UP = 8
 """Candidates that are measured before the cost model predicts anything."""
