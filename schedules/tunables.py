@@ -28,7 +28,7 @@ Values: TypeAlias = "Mapping[str, Any]"
 PIXEL_LANES = 4
 WINDOWED_FORMS: tuple[Form, ...] = ("sparse",)
 """Forms of the default schedule with windows: in the huffman form padding costs bits."""
-WINDOW_DENSITY = 0.015
+WINDOW_DENSITY = 0.01
 """From this density on a permutation of x beats a gather: below, most entries are padding."""
 
 

@@ -28,6 +28,8 @@ Store = Callable[[Expr, Expr, Expr], None]
 MOST_SAMPLES = 8
 """Sums that stay in registers."""
 
+SLICES_TO_PAIR = 64
+
 
 def fits_vectors(packed: PackedWeight, samples: int, dtype: str, unit: VectorUnit | None) -> bool:
     """Whether :func:`emit_vector_rows` can compute the product: float32, few samples."""
@@ -46,7 +48,8 @@ def fits_vectors(packed: PackedWeight, samples: int, dtype: str, unit: VectorUni
 def slices_in_flight(packed: PackedWeight, samples: int) -> int:
     """How many slices run interleaved: as many as keep their sums and windows in registers."""
     if packed.window and packed.form != "huffman":
-        return 1
+        # Two streams of entries are fetched faster than one, if threads still get equal shares.
+        return 2 if packed.slices >= SLICES_TO_PAIR and samples <= 2 else 1
     wanted = 4 if samples == 1 else 2 if samples == 2 else 1
     return min(wanted, packed.slices)
 
