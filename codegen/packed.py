@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
+from dcc.codegen.code_grid import code_width, pack_codes
 from dcc.codegen.encoded_tensor import StorageBytes
-from dcc.codegen.entry_layout import Array
 from dcc.codegen.packed_sparse import pack_sparse
 from dcc.codegen.packed_weight import PackedWeight
 from dcc.codegen.packing import Packing
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.errors import EncodingError
 
-__all__ = ["PackedWeight", "codes_per_byte", "pack"]
+__all__ = ["PackedWeight", "pack"]
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def pack(weight: WeightMatrix, form: Form, packing: Packing) -> PackedWeight:
@@ -37,7 +42,7 @@ def pack(weight: WeightMatrix, form: Form, packing: Packing) -> PackedWeight:
     raise EncodingError("storage form 'huffman' is packed by 'pack_huffman'")
 
 
-def _by_lanes(grid: Array, lanes: int) -> Array:
+def _by_lanes(grid: npt.NDArray[Scalar], lanes: int) -> npt.NDArray[Scalar]:
     """Turn a grid (rows, columns) into (slices, columns, lanes), filled up with rows of zeros."""
     rows, columns = grid.shape
     padded = grid
@@ -54,23 +59,11 @@ def _pack_dense(weight: WeightMatrix, lanes: int) -> PackedWeight:
     return PackedWeight("dense", weight.rows, weight.columns, lanes, {"values": values}, nbytes)
 
 
-def codes_per_byte(code_bits: int) -> int:
-    """How many codes a byte of the codebook form holds: 1, 2, 4 or 8."""
-    return 8 // next(width for width in (1, 2, 4, 8) if width >= code_bits)
-
-
 def _pack_codebook(weight: WeightMatrix, lanes: int) -> PackedWeight:
     assert weight.codes is not None
     assert weight.codebook is not None
-    per_byte = codes_per_byte(weight.code_bits)
-    groups = -(-weight.columns // per_byte)
-    slices = -(-weight.rows // lanes)
-    grid = np.zeros((slices, groups * per_byte, lanes), dtype=np.uint8)
-    grid[:, : weight.columns] = _by_lanes(weight.codes, lanes)
-    codes = np.zeros((slices, groups, lanes), dtype=np.uint8)
-    for place in range(per_byte):
-        codes |= grid[:, place::per_byte] << np.uint8(place * (8 // per_byte))
-    used = -(-weight.grid.size // per_byte)
+    codes = pack_codes(_by_lanes(weight.codes, lanes), weight.code_bits)
+    used = -(-weight.grid.size * code_width(weight.code_bits) // 8)
     return PackedWeight(
         "codebook",
         weight.rows,

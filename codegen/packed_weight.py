@@ -5,7 +5,7 @@ L lanes):
 
 =========  ======================================================================================
 dense      ``values`` (S, columns, L)
-codebook   ``codes`` (S, ceil(columns / codes a byte), L) uint8, lowest bits first; ``codebook``
+codebook   ``codes`` (S, ceil(columns / codes a word), L) uint32 (``code_grid``); ``codebook``
 sparse     ``bases`` (S + 1), ``entries`` (T, L) with ``gap << code_bits | code``; ``codebook``.
            Without a codebook ``gaps`` (T, L) and ``values`` (T, L)
 huffman    ``bases`` (S + 1), the symbol fields (T, L), ``codebook`` or ``values`` (T, L);

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dcc.codegen.code_grid import unpack_codes
 from dcc.codegen.code_tables import Table
 from dcc.codegen.entry_layout import Array
 from dcc.codegen.lane_streams import LaneStreams, deinterleave
-from dcc.codegen.packed import codes_per_byte
 from dcc.codegen.packed_weight import PackedWeight
 
 Integers = npt.NDArray[np.int64]
@@ -29,7 +29,8 @@ def unpack(packed: PackedWeight) -> Array:
     if packed.form == "dense":
         return _rows(packed.arrays["values"], packed)
     if packed.form == "codebook":
-        codes = _rows(_codes_of_bytes(packed), packed)
+        words = packed.arrays["codes"].astype(np.uint32)
+        codes = _rows(unpack_codes(words, packed.code_bits, packed.columns), packed)
         return packed.arrays["codebook"][codes]
     return _scatter(packed, symbol_fields(packed))
 
@@ -56,15 +57,6 @@ def _rows(grid: Array, packed: PackedWeight) -> Array:
     """Turn (slices, columns, lanes) into (rows, columns)."""
     rows = grid.transpose(0, 2, 1).reshape(packed.slices * packed.lanes, grid.shape[1])
     return rows[: packed.rows, : packed.columns]
-
-
-def _codes_of_bytes(packed: PackedWeight) -> Array:
-    per_byte = codes_per_byte(packed.code_bits)
-    width = 8 // per_byte
-    stored = packed.arrays["codes"].astype(np.int64)
-    parts = [(stored >> (place * width)) & ((1 << width) - 1) for place in range(per_byte)]
-    slices, groups, lanes = stored.shape
-    return np.stack(parts, axis=2).reshape(slices, groups * per_byte, lanes)
 
 
 def _uncoded(packed: PackedWeight, name: str) -> Integers:

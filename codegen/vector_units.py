@@ -40,7 +40,7 @@ class VectorUnit(ABC):
     lanes
         Elements of a vector.
     windows
-        Numbers of columns that :meth:`pick` selects from, the fastest first.
+        Numbers of elements that :meth:`pick` selects from, the best for columns of x first.
     expands
         Whether :meth:`expand` is there.
     byte_entries
@@ -52,18 +52,16 @@ class VectorUnit(ABC):
     expands: bool = False
     byte_entries: int = 0
 
-    @property
-    def register_entries(self) -> int:
-        """Entries of the largest table that :meth:`lookup` holds in registers."""
-        return self.lanes
-
     @abstractmethod
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
         """Load elements of a 32-bit ``buffer``, ``index`` (int32 vector) behind ``start``."""
 
-    @abstractmethod
     def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
-        """Look a local float32 ``table`` up at the low bits of ``index``, without a load."""
+        """Look a local float32 ``table`` up at the low bits of ``index``, without a load.
+
+        Its size is one of ``windows``.
+        """
+        return self.pick(table, [0], index, int(table.ty.shape[0]))
 
     def pick(self, source: tir.Buffer, start: list[Expr | int], offset: Expr, columns: int) -> Expr:
         """Select elements of a window of float32 ``source``, without a gather.
@@ -124,11 +122,6 @@ class Avx512(VectorUnit):
     windows: tuple[int, ...] = (32, 16, 64)
     expands: bool = True
 
-    @property
-    def register_entries(self) -> int:
-        """Two registers make one table."""
-        return 2 * self.lanes
-
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
         """``vgatherdps`` and ``vpgatherdd``."""
         kind = _kind(buffer)
@@ -142,10 +135,6 @@ class Avx512(VectorUnit):
             tir.Broadcast(tir.const(True, "bool"), 16),
             tir.const(WORD, "int32"),
         )
-
-    def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
-        """``vpermps`` up to 16 entries, ``vpermi2ps`` up to 32."""
-        return self._permute(table, [0], index, int(table.ty.shape[0]))
 
     def pick(self, source: tir.Buffer, start: list[Expr | int], offset: Expr, columns: int) -> Expr:
         """``vpermps`` of 16 columns, ``vpermi2ps`` of 32, two of these and a blend of 64."""
@@ -195,11 +184,6 @@ class Avx2(VectorUnit):
     lanes: int = 8
     windows: tuple[int, ...] = (16, 8)
 
-    @property
-    def register_entries(self) -> int:
-        """Two registers and a blend."""
-        return 2 * self.lanes
-
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
         """``vgatherdps`` and ``vpgatherdd``; the sign bits of the last vector select the lanes."""
         kind = _kind(buffer)
@@ -224,10 +208,6 @@ class Avx2(VectorUnit):
             spread(-1, "int32", 8),
             scale,
         )
-
-    def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
-        """``vpermps`` up to 8 entries, two of them and a blend up to 16."""
-        return self.pick(table, [0], index, int(table.ty.shape[0]))
 
     def pick(self, source: tir.Buffer, start: list[Expr | int], offset: Expr, columns: int) -> Expr:
         """``vpermps`` of 8 columns, two of them and a blend of 16."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dcc.codegen.packed import codes_per_byte
+from dcc.codegen.code_grid import code_width
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 
 
@@ -50,7 +50,7 @@ class FormSizes:
         if form == "dense":
             return weight.grid.size * item
         if form == "codebook":
-            return weight.grid.size // codes_per_byte(weight.code_bits) + codebook
+            return weight.grid.size * code_width(weight.code_bits) // 8 + codebook
         values = 0 if weight.codebook is not None else self.entries(form) * item
         if form == "sparse":
             return (

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from weights import legal_forms, pack_any, random_weight
 
-from dcc.codegen.packed import codes_per_byte, pack
+from dcc.codegen.code_grid import codes_per_word
+from dcc.codegen.packed import pack
 from dcc.codegen.packed_streams import entropy_code, pack_huffman
 from dcc.codegen.packing import Packing
 from dcc.codegen.unpacking import unpack
@@ -114,10 +115,10 @@ def test_zero_of_a_codebook_becomes_code_0_and_the_mask():
 
 
 @pytest.mark.parametrize(
-    ("code_bits", "expected"), [(0, 8), (1, 8), (2, 4), (3, 2), (4, 2), (5, 1), (8, 1)]
+    ("code_bits", "expected"), [(0, 32), (1, 32), (2, 16), (3, 8), (4, 8), (5, 4), (8, 4)]
 )
-def test_codes_of_a_byte(code_bits, expected):
-    assert codes_per_byte(code_bits) == expected
+def test_codes_of_a_word(code_bits, expected):
+    assert codes_per_word(code_bits) == expected
 
 
 def test_codebook_of_one_entry_takes_a_bit_a_weight():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
-from dcc.codegen.packed import codes_per_byte
+from dcc.codegen.code_grid import code_width, codes_per_word
 from dcc.codegen.packed_sparse import STEPS_OF_A_WORD
 from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
@@ -61,13 +61,18 @@ class VectorReader(WeightReader):
             return
         codebook = self.buffers["codebook"]
         entries, lanes = int(codebook.ty.shape[0]), self.unit.lanes
-        if entries > self.unit.register_entries:
+        sizes = [size for size in sorted(self.unit.windows) if size >= entries]
+        if not sizes:
             return
-        registers = 1 if entries <= lanes else self.unit.register_entries // lanes
-        table = allocate("table", (registers * lanes,), "float32")
-        for start in range(0, registers * lanes, lanes):
+        table = allocate("table", (sizes[0],), "float32")
+        # A grid's codes have the next codes above them: the table repeats, so that they may stay.
+        period = 1 << code_width(self.packed.code_bits)
+        for start in range(0, sizes[0], lanes):
+            numbers = tir.Ramp(start, 1, lanes)
+            if self._grid and period < sizes[0]:
+                numbers = numbers & spread(period - 1, "int32", lanes)
             # Behind the codebook its last entry stands again: no read past the array.
-            index = tir.min(tir.Ramp(start, 1, lanes), spread(entries - 1, "int32", lanes))
+            index = tir.min(numbers, spread(entries - 1, "int32", lanes))
             values = self.unit.gather(codebook, [0], index)
             T.buffer_store(table, values, [tir.Ramp(start, 1, lanes)])
         self.table = table
@@ -80,22 +85,27 @@ class VectorReader(WeightReader):
     @property
     def steps_at_once(self) -> int:
         """How many steps one read yields."""
+        if self._grid:
+            return codes_per_word(self.packed.code_bits)
         return STEPS_OF_A_WORD if self._pairs else self.packed.refill_steps
 
     @property
-    def sums(self) -> int:
-        """How many sums a row has, so that one does not wait for another.
+    def steps_left(self) -> int:
+        """Steps behind the last whole read: columns of a grid's last word."""
+        return self.packed.columns % self.steps_at_once if self._grid else 0
 
-        Where slices are decoded, several of them are in flight.
-        """
-        return STEPS_OF_A_WORD if self._pairs else 1
+    @property
+    def _grid(self) -> bool:
+        return self.packed.form == "codebook"
 
     @property
     def _pairs(self) -> bool:
-        return bool(self.packed.window) and "entries" in self.buffers
+        return bool(self.packed.window) and "entries" in self.packed.arrays
 
     def read_lanes(self, slice_index: Expr, number: Expr) -> list[LaneEntries]:
         """Read the entries of every lane, of the steps from ``number * steps_at_once`` on."""
+        if self._grid:
+            return self._read_word(slice_index, number)
         if self._pairs:
             return self._read_pair(slice_index, number)
         count = self.steps_at_once
@@ -130,6 +140,20 @@ class VectorReader(WeightReader):
             entries.append(LaneEntries(value, offset=offset, window=window))
         return entries
 
+    def _read_word(self, slice_index: Expr, number: Expr) -> list[LaneEntries]:
+        """Columns of a dense grid, whose codes stand in one word."""
+        lanes, bits = self.unit.lanes, self.packed.code_bits
+        stored = self.buffers["codes"][slice_index, number, lanes_of(lanes)]
+        word = hold("word", stored, "uint32", lanes)
+        entries = []
+        for part in range(self.steps_at_once):
+            code = word >> spread(part * code_width(bits), "uint32", lanes) if part else word
+            if self.table is None:
+                code = code & spread((1 << bits) - 1, "uint32", lanes)
+            value = self._values(tir.Cast(f"int32x{lanes}", code), slice_index, number)
+            entries.append(LaneEntries(value))
+        return entries
+
     def _window(self, slice_index: Expr, step: Expr) -> Expr:
         window = self.buffers["windows"][self._place(slice_index, step)]
         return bind("window", tir.Cast("int32", window))
@@ -153,22 +177,8 @@ class VectorReader(WeightReader):
 
     def _symbols(self, name: str, slice_index: Expr, step: Expr) -> Expr:
         lanes, every = self.unit.lanes, lanes_of(self.unit.lanes)
-        if self.packed.form == "codebook":
-            return hold(name, self._grid_codes(slice_index, step), "int32", lanes)
         symbols = self.buffers[name][self._place(slice_index, step), every]
         return hold(name, tir.Cast(f"int32x{lanes}", symbols), "int32", lanes)
-
-    def _grid_codes(self, slice_index: Expr, step: Expr) -> Expr:
-        """Codes of the dense grid, several columns to a byte."""
-        lanes = self.unit.lanes
-        per_byte = codes_per_byte(self.packed.code_bits)
-        stored = self.buffers["codes"][slice_index, step // per_byte, lanes_of(lanes)]
-        byte = tir.Cast(f"int32x{lanes}", stored)
-        if per_byte == 1:
-            return byte
-        width = 8 // per_byte
-        shift = tir.Broadcast(step % per_byte * width, lanes)
-        return (byte >> shift) & self._all((1 << width) - 1)
 
     def _values(self, code: Expr | None, slice_index: Expr, step: Expr) -> Expr:
         every = lanes_of(self.unit.lanes)

@@ -26,7 +26,9 @@ from dcc.schedules.cpu.weight_reader import Expr, allocate, bind
 
 Store = Callable[[Expr, Expr, Expr], None]
 MOST_SAMPLES = 8
-"""Sums that stay in registers."""
+"""Samples whose sums stay in registers."""
+MOST_SUMS = 4
+"""Sums of a slice that hide the latency of an addition."""
 
 SLICES_TO_PAIR = 64
 
@@ -50,6 +52,8 @@ def slices_in_flight(packed: PackedWeight, samples: int) -> int:
     if packed.window and packed.form != "huffman":
         # Two streams of entries are fetched faster than one, if threads still get equal shares.
         return 2 if packed.slices >= SLICES_TO_PAIR and samples <= 2 else 1
+    if packed.form == "codebook":
+        return 1
     wanted = 4 if samples == 1 else 2 if samples == 2 else 1
     return min(wanted, packed.slices)
 
@@ -118,33 +122,52 @@ def _emit_group(
             for flight in flights:
                 with T.serial(0, flight.reads - common) as number:
                     _read(reader, samples, source, flight, common + number)
+        if reader.steps_left:
+            for flight in flights:
+                _read(reader, samples, source, flight, flight.reads, reader.steps_left)
     for flight in flights:
         _close(reader, samples, flight, store)
 
 
 def _open(reader: VectorReader, samples: int, index: Expr) -> _Flight:
-    lanes = reader.unit.lanes
+    lanes, sums_each = reader.unit.lanes, _sums_each(reader, samples)
     inside = bind("slice", index)
     reads = bind("reads", reader.steps(inside) // reader.steps_at_once)
-    sums = allocate("sums", (reader.sums * samples * lanes,), "float32")
+    sums = allocate("sums", (sums_each * samples * lanes,), "float32")
     column = allocate("column", (lanes,), "int32")
-    for number in range(reader.sums * samples):
+    for number in range(sums_each * samples):
         T.buffer_store(sums, spread(0, "float32", lanes), [tir.Ramp(number * lanes, 1, lanes)])
     T.buffer_store(column, spread(-1, "int32", lanes), [lanes_of(lanes)])
     return _Flight(inside, reads, sums, column)
 
 
+def _sums_each(reader: VectorReader, samples: int) -> int:
+    """Count the sums of a row and sample.
+
+    They take turns, as an addition waits for the one before. Where slices are decoded, several of
+    them are in flight instead.
+    """
+    if reader.packed.form == "huffman":
+        return 1
+    return min(reader.steps_at_once, max(1, MOST_SUMS // samples))
+
+
 def _read(
-    reader: VectorReader, samples: int, source: tir.Buffer, flight: _Flight, number: Expr
+    reader: VectorReader,
+    samples: int,
+    source: tir.Buffer,
+    flight: _Flight,
+    number: Expr,
+    parts: int | None = None,
 ) -> None:
-    """Multiply and add the entries of one read."""
-    lanes = reader.unit.lanes
-    for part, entries in enumerate(reader.read_lanes(flight.index, number)):
+    """Multiply and add the entries of one read, or its first ``parts`` steps."""
+    lanes, turns = reader.unit.lanes, _sums_each(reader, samples)
+    for part, entries in enumerate(reader.read_lanes(flight.index, number)[:parts]):
         value = hold("value", entries.value, "float32", lanes)
         step = number * reader.steps_at_once + part
         elements = _elements(reader, source, flight, entries, step)
         for sample in range(samples):
-            at = tir.Ramp((part % reader.sums * samples + sample) * lanes, 1, lanes)
+            at = tir.Ramp((part % turns * samples + sample) * lanes, 1, lanes)
             T.buffer_store(flight.sums, flight.sums[at] + value * elements(sample), [at])
 
 
@@ -172,7 +195,7 @@ def _close(reader: VectorReader, samples: int, flight: _Flight, store: Store) ->
     totals = allocate("totals", (samples * lanes,), "float32")
     for sample in range(samples):
         total: Expr = flight.sums[tir.Ramp(sample * lanes, 1, lanes)]
-        for part in range(1, reader.sums):
+        for part in range(1, _sums_each(reader, samples)):
             total = total + flight.sums[tir.Ramp((part * samples + sample) * lanes, 1, lanes)]
         T.buffer_store(totals, total, [tir.Ramp(sample * lanes, 1, lanes)])
     with T.serial(0, lanes) as lane:

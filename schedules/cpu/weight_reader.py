@@ -16,8 +16,9 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
+from dcc.codegen.code_grid import code_width, codes_per_word
 from dcc.codegen.decode_stage import STREAM_ATTRIBUTE
-from dcc.codegen.packed import PackedWeight, codes_per_byte
+from dcc.codegen.packed import PackedWeight
 from dcc.errors import CompileError
 
 Expr: TypeAlias = tir.Expr
@@ -147,12 +148,13 @@ class WeightReader:
     def _code(self, slice_index: Expr, step: Expr, lane: Expr) -> Expr:
         if self.packed.form != "codebook":
             return self._symbol("codes", slice_index, step, lane)
-        per_byte = codes_per_byte(self.packed.code_bits)
-        width = 8 // per_byte
-        byte = tir.Cast("int32", self.buffers["codes"][slice_index, step // per_byte, lane])
-        if per_byte == 1:
-            return bind("code", byte)
-        return bind("code", (byte >> (step % per_byte * width)) & ((1 << width) - 1))
+        bits = self.packed.code_bits
+        per_word, width = codes_per_word(bits), code_width(bits)
+        word = self.buffers["codes"][slice_index, step // per_word, lane]
+        shift = tir.Cast("uint32", step % per_word * width)
+        return bind(
+            "code", tir.Cast("int32", (word >> shift) & tir.const((1 << width) - 1, "uint32"))
+        )
 
     def _value(self, code: Expr, slice_index: Expr, step: Expr, lane: Expr) -> Expr:
         if "codebook" in self.buffers:
