@@ -6,6 +6,8 @@ of the weight.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tvm import tirx as tir
 from tvm.s_tir import SBlock, SBlockRealize
 
@@ -19,6 +21,7 @@ from dcc.errors import CompileError
 from dcc.schedules.cpu.conv import conv
 from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.matmul import matmul
+from dcc.schedules.cpu.pixel_tiles import PixelTiling
 from dcc.schedules.cpu.recurrent import gru, lstm
 from dcc.schedules.cpu.take import take
 from dcc.schedules.layer_shape import LayerShape
@@ -45,6 +48,16 @@ def accumulator_type(shape: LayerShape, packed: PackedWeight) -> str:
     return "float64" if "float64" in types else "float32"
 
 
+def pixel_tiling(chosen: Tunables | None, target: Target) -> PixelTiling:
+    """Sizes of the pixel kernel: its own where nothing else is chosen."""
+    tiling = PixelTiling(threads=target.cores)
+    if chosen is not None and chosen.tile_vectors is not None:
+        tiling = replace(tiling, tile_vectors=chosen.tile_vectors)
+    if chosen is not None and chosen.panel_kilobytes is not None:
+        tiling = replace(tiling, panel_bytes=1024 * chosen.panel_kilobytes)
+    return tiling
+
+
 def build_kernel(
     shape: LayerShape, packed: PackedWeight, target: Target, tunables: Tunables | None = None
 ) -> tir.PrimFunc:
@@ -57,6 +70,7 @@ def build_kernel(
     accumulator = accumulator_type(shape, packed)
     unit = vector_unit(target.features, packed.lanes)
     epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
+    tiling = pixel_tiling(tunables, target)
     if shape.kind == "take":
         return take(packed, shape.samples, shape.index_dtype, shape.dtype)
     if shape.kind == "matmul":
@@ -69,6 +83,7 @@ def build_kernel(
             vector=target.vector_floats,
             unit=unit,
             in_flight=in_flight,
+            tiling=tiling,
         )
     if shape.geometry is not None:
         return conv(
@@ -79,6 +94,8 @@ def build_kernel(
             accumulator,
             vector=target.vector_floats,
             spatial=1 if shape.kind == "conv1d" else 2,
+            unit=unit,
+            tiling=tiling,
         )
     if shape.recurrence is None:
         raise CompileError(f"no kernel for a layer of kind '{shape.kind}'")

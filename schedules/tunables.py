@@ -24,7 +24,7 @@ from dcc.targets.target import Target
 Value: TypeAlias = "int | str | None"
 Values: TypeAlias = "Mapping[str, Any]"
 
-# Lanes of a slice where pixels or samples are the vector: rows share nothing but the decoding.
+# Lanes of a slice of a convolution with fewer output channels than a vector has elements.
 PIXEL_LANES = 4
 WINDOWED_FORMS: tuple[Form, ...] = ("sparse",)
 """Forms of the default schedule with windows: in the huffman form padding costs bits."""
@@ -43,10 +43,18 @@ class Tunables:
     in_flight
         Slices that a thread of the rows kernel runs interleaved; None: as many as the registers
         hold.
+    tile_vectors
+        Most vectors of pixels (or samples) whose sums the pixel kernel holds in registers; None:
+        those of ``PixelTiling``.
+    panel_kilobytes
+        Inputs that the pixel kernel keeps in the first cache level; None: those of
+        ``PixelTiling``.
     """
 
     packing: Packing
     in_flight: int | None = None
+    tile_vectors: int | None = None
+    panel_kilobytes: int | None = None
 
 
 def default_tunables(
@@ -54,7 +62,9 @@ def default_tunables(
 ) -> Tunables:
     """Return the decisions of the default schedule."""
     # A lookup finds its row by number, and the GRU computes a range of rows apart.
-    sort = shape.kind not in ("take", "gru")
+    # Many samples write the rows of a slice side by side.
+    many = shape.kind == "matmul" and shape.ordinary_when_dense
+    sort = shape.kind not in ("take", "gru") and not many
     window = default_window(shape, form, target, weight)
     lanes = default_lanes(shape, target)
     unit = vector_unit(target.features, lanes)
@@ -87,7 +97,7 @@ def default_lanes(shape: LayerShape, target: Target) -> int:
     """How many rows a slice of the default schedule has."""
     if shape.kind == "take":
         return 1
-    if shape.ordinary_when_dense:
+    if shape.geometry is not None and shape.geometry.outputs < target.vector_floats:
         return PIXEL_LANES
     return target.vector_floats
 
@@ -106,6 +116,11 @@ class Case:
         """Whether rows run in lockstep, and a few samples at a time."""
         recurrent_or_product = self.shape.kind in ("matmul", "lstm", "gru")
         return recurrent_or_product and not self.shape.ordinary_when_dense
+
+    @property
+    def pixel_kernel(self) -> bool:
+        """Whether pixels or samples are the vector."""
+        return self.shape.kind != "take" and not self.rows_kernel and self.form != "dense"
 
     @property
     def entry_wise(self) -> bool:
@@ -137,7 +152,7 @@ def _lanes(case: Case) -> tuple[Value, ...]:
     if case.shape.kind == "take":
         return ()
     if not case.rows_kernel:
-        return (1, 2, 4, 8, 16)
+        return (1, 4, 8, 16)
     return tuple(lanes for lanes in (8, 16) if case.unit(lanes)) or (4, 8)
 
 
@@ -176,6 +191,14 @@ def _in_flight(case: Case) -> tuple[Value, ...]:
     return (1, 2, 3, 4, 6, 8) if case.rows_kernel else ()
 
 
+def _tile_vectors(case: Case) -> tuple[Value, ...]:
+    return (None, 4, 6, 8, 14, 20) if case.pixel_kernel else ()
+
+
+def _panel_kilobytes(case: Case) -> tuple[Value, ...]:
+    return (None, 16, 24, 48, 64, 128) if case.pixel_kernel else ()
+
+
 TUNABLES = (
     Tunable("lanes", "rows of a slice, which run in lockstep", _lanes),
     Tunable("sort", "whether rows may stand in another order to save padding", _sort),
@@ -185,6 +208,8 @@ TUNABLES = (
     Tunable("code_length", "longest code of the huffman form", _code_length),
     Tunable("refill_steps", "steps that share a refill of a decoder's windows", _refill_steps),
     Tunable("in_flight", "slices that a thread runs interleaved", _in_flight),
+    Tunable("tile_vectors", "most vectors of pixels in registers", _tile_vectors),
+    Tunable("panel_kilobytes", "inputs in the first cache level", _panel_kilobytes),
 )
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
+from dcc.codegen.vector_units import VectorUnit
+from dcc.schedules.cpu.decoded_entries import pixel_reader
+from dcc.schedules.cpu.division import divide
 from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.cpu.panels import CopiedPanels, copied_lanes
+from dcc.schedules.cpu.pixel_stores import PixelStore
+from dcc.schedules.cpu.pixel_tiles import PixelTiles, PixelTiling, choose_tiles
 from dcc.schedules.cpu.pixels import PixelKernel
 from dcc.schedules.cpu.rows import worth_parallel
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
+from dcc.schedules.cpu.weight_reader import Expr, allocate, argument, bind
 
 
 def conv(
@@ -23,43 +31,53 @@ def conv(
     *,
     vector: int,
     spatial: int = 2,
+    unit: VectorUnit | None = None,
+    tiling: PixelTiling | None = None,
 ) -> tir.PrimFunc:
     """Kernel of a convolution.
 
     Parameters of the kernel: x (N, C[, H], W), the packed arrays, scale and bias, y (N, O[, H], W);
     ``spatial`` is the number of spatial axes of x and y.
     """
-    g = geometry
-    reader = WeightReader(packed, accumulator)
+    tiling = tiling or PixelTiling()
+    shapes = geometry
+    g = geometry.flattened()
+    reader = pixel_reader(packed, accumulator, unit)
+    tiles = choose_tiles(g, vector, tiling.tile_vectors)
+    division = divide(packed, tiles, tiling.threads, tiling.decoded_bytes)
     with IRBuilder() as builder, T.prim_func():
         T.func_name("conv")
-        x = argument(
-            "x",
-            (g.batch, g.channels, g.height, g.width)[: 4 if spatial == 2 else 2]
-            + (() if spatial == 2 else (g.width,)),
-            dtype,
-        )
+        x_shape = (shapes.batch, shapes.channels, shapes.height, shapes.width)
+        y_shape = (shapes.batch, shapes.outputs, shapes.out_height, shapes.out_width)
+        x = argument("x", _without_height(x_shape, spatial), dtype)
         reader.declare()
         epilogue.declare()
-        y_shape = (g.batch, g.outputs) + ((g.out_height,) if spatial == 2 else ()) + (g.out_width,)
-        y = argument("y", y_shape, dtype)
+        y = argument("y", _without_height(y_shape, spatial), dtype)
+        flat = IRBuilder.name("results", T.decl_buffer((prod(y_shape),), dtype, data=y.data))
 
-        def store(image: Expr, channel: Expr, row: Expr, place: Expr, total: Expr) -> None:
-            at = [image, channel, row, place] if spatial == 2 else [image, channel, place]
-            T.buffer_store(y, epilogue.apply(total, channel, dtype), at)
-
-        source = _planes(x, g, dtype, accumulator)
-        PixelKernel(reader, g, vector, source, store).emit()
+        store = PixelStore(reader, tiles, epilogue, flat)
+        source = _planes(x, g, tiles, dtype, accumulator)
+        block = tiling.block(tiles, accumulator)
+        panels = CopiedPanels(source, g, tiles, block)
+        PixelKernel(reader, tiles, division, panels, block, store).emit()
     return builder.get()
 
 
-def _planes(x: tir.Buffer, g: ConvGeometry, dtype: str, accumulator: str) -> tir.Buffer:
+def _without_height(shape: tuple[int, ...], spatial: int) -> tuple[int, ...]:
+    return shape if spatial == 2 else (*shape[:2], shape[3])
+
+
+def _planes(
+    x: tir.Buffer, g: ConvGeometry, tiles: PixelTiles, dtype: str, accumulator: str
+) -> tir.Buffer:
     """Return the phase planes of ``x``: x itself where it has that layout, else a padded copy."""
     size = g.batch * g.channels * g.height * g.width
     flat = IRBuilder.name("flat", T.decl_buffer((size,), dtype, data=x.data))
-    if g.in_place and dtype == accumulator:
+    lanes = copied_lanes(tiles)
+    if g.in_place and dtype == accumulator and tiles.width % lanes == 0:
         return flat
-    planes = allocate("planes", (g.batch * g.image,), accumulator, "global")
+    # Rows are read in whole vectors, past the last plane's end.
+    planes = allocate("planes", (g.batch * g.image + lanes,), accumulator, "global")
     loop = T.parallel if worth_parallel(g.batch * g.image) else T.serial
     with loop(0, g.batch * g.channels) as channel:
         for phase in range(g.phases):

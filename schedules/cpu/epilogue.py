@@ -38,18 +38,35 @@ class Epilogue:
             if present:
                 self.buffers[name] = argument(name, (self.channels,), self.dtype)
 
-    def apply(self, total: Expr, channel: Expr, dtype: str) -> Expr:
-        """Finish the sum of an output ``channel`` and cast it to ``dtype``."""
-        accumulator = total.ty.dtype if hasattr(total, "ty") else total.dtype
+    def apply(self, total: Expr, channel: Expr, dtype: str, lanes: int = 1) -> Expr:
+        """Finish the sum of an output ``channel`` and cast it to ``dtype``.
+
+        With ``lanes`` above 1 ``total`` is a vector: of one channel, or, where ``channel`` is a
+        ramp, of as many channels.
+        """
+        kind = str(total.ty.dtype)
         if self.scale:
-            total = total * tir.Cast(accumulator, self.buffers["scale"][channel])
+            total = total * self._factor("scale", channel, kind, lanes)
         if self.bias:
-            total = total + tir.Cast(accumulator, self.buffers["bias"][channel])
+            total = total + self._factor("bias", channel, kind, lanes)
+        element = kind.split("x")[0]
         if self.activation.minimum is not None:
             # Written so that NaN stays NaN, which the processor's maximum drops.
-            low = tir.const(self.activation.minimum, accumulator)
+            low = spread(tir.const(self.activation.minimum, element), lanes)
             total = tir.Select(total < low, low, total)
         if self.activation.maximum is not None:
-            high = tir.const(self.activation.maximum, accumulator)
+            high = spread(tir.const(self.activation.maximum, element), lanes)
             total = tir.Select(total > high, high, total)
-        return tir.Cast(dtype, total)
+        return tir.Cast(dtype if lanes == 1 else f"{dtype}x{lanes}", total)
+
+    def _factor(self, name: str, channel: Expr, kind: str, lanes: int) -> Expr:
+        """Scale or bias of a channel in the type of the sum."""
+        factor = self.buffers[name][channel]
+        if isinstance(channel, tir.Ramp):
+            return tir.Cast(kind, factor)
+        return spread(tir.Cast(kind.split("x")[0], factor), lanes)
+
+
+def spread(value: Expr, lanes: int) -> Expr:
+    """Put ``value`` in every lane; itself where there is one."""
+    return tir.Broadcast(value, lanes) if lanes > 1 else value

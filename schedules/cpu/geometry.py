@@ -8,7 +8,7 @@ phase_width + w``; positions past the output's width are computed and dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -87,3 +87,9 @@ class ConvGeometry:
             and not any(self.pads)
             and (self.phase_height, self.phase_width) == (self.height, self.width)
         )
+
+    def flattened(self) -> ConvGeometry:
+        """Return a pointwise convolution as one over rows as long as the image; else itself."""
+        if self.kernel != (1, 1) or not self.in_place:
+            return self
+        return replace(self, height=1, width=self.height * self.width)

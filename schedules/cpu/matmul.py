@@ -11,12 +11,17 @@ from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.vector_units import VectorUnit
+from dcc.schedules.cpu.decoded_entries import pixel_reader
+from dcc.schedules.cpu.division import divide
 from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.cpu.panels import turned_panels
+from dcc.schedules.cpu.pixel_stores import TurnedStore
+from dcc.schedules.cpu.pixel_tiles import PixelTiling, choose_tiles
 from dcc.schedules.cpu.pixels import PixelKernel
 from dcc.schedules.cpu.product import emit_product, make_reader
 from dcc.schedules.cpu.rows import worth_parallel
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument
+from dcc.schedules.cpu.weight_reader import Expr, argument
 
 # From so many samples on, a weight is worth a vector of samples.
 MANY_SAMPLES = 8
@@ -32,6 +37,7 @@ def matmul(
     vector: int,
     unit: VectorUnit | None = None,
     in_flight: int | None = None,
+    tiling: PixelTiling | None = None,
 ) -> tir.PrimFunc:
     """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])``.
 
@@ -41,24 +47,22 @@ def matmul(
     """
     if samples < MANY_SAMPLES:
         return _few_samples(packed, samples, dtype, epilogue, accumulator, unit, in_flight)
+    tiling = tiling or PixelTiling()
     geometry = ConvGeometry(1, packed.columns, 1, samples, packed.rows, (1, 1))
-    reader = WeightReader(packed, accumulator)
+    tiles = choose_tiles(geometry, vector, tiling.tile_vectors)
+    division = divide(packed, tiles, tiling.threads, tiling.decoded_bytes)
+    reader = pixel_reader(packed, accumulator, unit)
     with IRBuilder() as builder, T.prim_func():
         T.func_name("matmul")
         x = argument("x", (samples, packed.columns), dtype)
         reader.declare()
         epilogue.declare()
         y = argument("y", (samples, packed.rows), dtype)
-        turned = allocate("turned", (packed.columns * samples,), accumulator, "global")
-        loop = T.parallel if worth_parallel(packed.columns * samples) else T.serial
-        with loop(0, packed.columns) as column, T.serial(0, samples) as sample:
-            value = tir.Cast(accumulator, x[sample, column])
-            T.buffer_store(turned, value, [column * samples + sample])
+        panels = turned_panels(x, tiles, accumulator)
 
-        def store(image: Expr, channel: Expr, row: Expr, place: Expr, total: Expr) -> None:
-            T.buffer_store(y, epilogue.apply(total, channel, dtype), [place, channel])
-
-        PixelKernel(reader, geometry, vector, turned, store).emit()
+        store = TurnedStore(reader, tiles, epilogue, y)
+        block = tiling.block(tiles, accumulator)
+        PixelKernel(reader, tiles, division, panels, block, store).emit()
     return builder.get()
 
 

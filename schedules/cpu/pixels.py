@@ -1,13 +1,14 @@
 """Convolutions and large batches: one weight at a time, vectorised along pixels (or samples).
 
-    parallel over slices of L output channels:
-        decode a tile of entries of each lane: value and displacement (once a block of images)
-        for each lane, for each tile of pixels:
-            keep the tile's sums in registers; for each entry: sums += value * input[displacement +
-            pixel]
+    parallel over units (a range of tiles of pixels, a range of slices of output channels):
+        decode the slices' weights: value and place
+        for each tile, for each block of weight columns:
+            bring the block's inputs into a panel
+            for each output channel, its sums of the tile in registers:
+                for each weight of the block: sums += value * panel[place]
 
-Weights are decoded into a tile of ``TILE_ENTRIES`` entries that stays in the first cache level,
-never to memory.
+A panel fits the first cache level; every load from it is a whole aligned vector. Weights are
+decoded once for a range of tiles, never for the whole layer.
 """
 
 from __future__ import annotations
@@ -15,181 +16,170 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
-from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.cpu.decoded_entries import DecodedEntries
+from dcc.schedules.cpu.division import Division, slice_steps
+from dcc.schedules.cpu.epilogue import spread
+from dcc.schedules.cpu.panels import Panels, span
+from dcc.schedules.cpu.pixel_tiles import PixelTiles
 from dcc.schedules.cpu.rows import guard, worth_parallel
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
 
-TILE_ENTRIES = 128
-REGISTER_TILE = 4
-SUMS_BYTES = 256 * 1024
-
-Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
+Store = Callable[[Expr, Expr, tir.Buffer, Expr], None]
 
 
 @dataclass
 class PixelKernel:
-    """Emits the loops over slices.
+    """Emits the loops over units.
 
-    ``source`` holds the phase planes, flat, in the accumulator's type.
-
-    ``store(image, channel, out_row, out_column, total)`` finishes and writes one output.
+    Attributes
+    ----------
+    block
+        Columns of a panel.
+    store
+        ``store(tile, slice, sums, first)`` finishes and writes the outputs of a slice; those of
+        lane ``l`` stand at ``sums[first + l * pitch]``.
     """
 
     reader: WeightReader
-    geometry: ConvGeometry
-    vector: int
-    source: tir.Buffer
+    tiles: PixelTiles
+    division: Division
+    panels: Panels
+    block: int
     store: Store
 
     def emit(self) -> None:
         """Emit the kernel's main loops."""
-        packed, geometry = self.reader.packed, self.geometry
-        per_image = packed.lanes * geometry.pixels * 4
-        block = max(1, min(geometry.batch, SUMS_BYTES // max(per_image, 1)))
-        work = packed.steps * packed.lanes * geometry.pixels * geometry.batch
-        loop = T.parallel if worth_parallel(work) else T.serial
-        with loop(0, packed.slices) as index:
-            IRBuilder.name("slice", index)
-            sums = allocate(
-                "sums", (block, packed.lanes, geometry.pixels), self.reader.accumulator, "global"
+        packed, g = self.reader.packed, self.tiles.geometry
+        chunks, groups = self.division.chunks, self.division.groups
+        work = packed.steps * packed.lanes * self.tiles.count * self.tiles.pixels
+        loop = T.parallel if worth_parallel(work) and chunks * groups > 1 else T.serial
+        with loop(0, groups * chunks) as unit:
+            IRBuilder.name("unit", unit)
+            group, chunk = bind("group", unit // chunks), bind("chunk", unit % chunks)
+            first, last = self._slices(chunk)
+            entries = DecodedEntries(
+                self.reader, self.tiles.pitch, self._first_column, *self._most()
             )
-            blocks, rest = divmod(geometry.batch, block)
-            with T.serial(0, blocks) as number:
-                self._block(index, number * block, block, sums)
-            if rest:
-                first = tir.const(blocks * block, "int32")
-                self._block(index, first, rest, sums)
+            entries.open()
+            self.panels.open()
+            entries.decode(first, last)
+            begin = bind("begin", group * self.tiles.count // groups)
+            end = bind("end", (group + 1) * self.tiles.count // groups)
+            columns = packed.columns * g.groups
+            _Unit(self, entries, first, last, -(-columns // self.block)).emit(begin, end)
 
-    def _block(self, index: Expr, first: Expr, images: int, sums: tir.Buffer) -> None:
-        packed, accumulator = self.reader.packed, self.reader.accumulator
-        values = allocate("values_tile", (packed.lanes, TILE_ENTRIES), accumulator)
-        displacements = allocate("displacements", (packed.lanes, TILE_ENTRIES), "int32")
-        column = allocate("column", (packed.lanes,), "int32")
-        with T.grid(images, packed.lanes, self.geometry.pixels) as (image, lane, pixel):
-            T.buffer_store(sums, tir.const(0, accumulator), [image, lane, pixel])
-        with T.serial(0, packed.lanes) as lane:
-            T.buffer_store(column, tir.const(-1, "int32"), [lane])
-        with self.reader.stream(index):
-            steps = bind("steps", self.reader.steps(index))
-            with T.serial(0, tir.floordiv(steps + TILE_ENTRIES - 1, TILE_ENTRIES)) as tile:
-                begin = bind("begin", tile * TILE_ENTRIES)
-                count = bind("count", tir.min(steps - begin, TILE_ENTRIES))
-                self._decode(index, begin, count, values, displacements, column)
-                with (
-                    T.serial(0, images) as image,
-                    T.serial(0, packed.lanes) as lane,
-                    guard(self.reader.row(index, lane), packed),
-                ):
-                    base = bind("base", (first + image) * self.geometry.image)
-                    self._accumulate(image, lane, base, count, values, displacements, sums)
-        with T.serial(0, images) as image, T.serial(0, packed.lanes) as lane:
-            channel = self.reader.row(index, lane)
+    def _slices(self, chunk: Expr) -> tuple[Expr, Expr]:
+        """First slice of a range of slices, and of the next."""
+        bounds = self.division.bounds
+        if len(bounds) == 2:
+            return tir.const(0, "int32"), tir.const(bounds[1], "int32")
+        table = allocate("bounds", (len(bounds),), "int32")
+        for place, value in enumerate(bounds):
+            T.buffer_store(table, tir.const(value, "int32"), [place])
+        return bind("first", table[chunk]), bind("last", table[chunk + 1])
+
+    def _most(self) -> tuple[int, int]:
+        """Most steps and most slices of a range."""
+        bounds = np.asarray(self.division.bounds)
+        steps = np.concatenate([[0], np.cumsum(slice_steps(self.reader.packed))])
+        return int(np.diff(steps[bounds]).max()), int(np.diff(bounds).max())
+
+    def _first_column(self, row: Expr) -> Expr:
+        """Column of the panels where the input channels of an output channel begin."""
+        packed, g = self.reader.packed, self.tiles.geometry
+        if g.groups == 1:
+            return tir.const(0, "int32")
+        # Rows that pad the last slice would point past the last group.
+        group = tir.min(tir.floordiv(row, packed.rows // g.groups), g.groups - 1)
+        return group * packed.columns
+
+
+@dataclass
+class _Unit:
+    """The work of one unit, after its weights are decoded."""
+
+    kernel: PixelKernel
+    entries: DecodedEntries
+    first: Expr
+    last: Expr
+    blocks: int
+
+    def emit(self, begin: Expr, end: Expr) -> None:
+        """Compute tiles ``begin`` to ``end``."""
+        kernel, accumulator = self.kernel, self.kernel.reader.accumulator
+        lanes, pitch = kernel.reader.packed.lanes, kernel.tiles.pitch
+        held = 1 if self.blocks == 1 else self.entries.most_slices
+        self.sums = allocate("sums", (held * lanes * pitch,), accumulator, "global")
+        if self.blocks > 1:
+            rows = self.entries.most_slices * lanes
+            self.cursors = allocate("cursors", (rows,), "int32", "global")
+        with T.serial(begin, end) as tile:
+            self._block(tile, tir.const(0, "int32"), opening=True)
+            if self.blocks > 1:
+                with T.serial(1, self.blocks) as block:
+                    self._block(tile, block, opening=False)
+                with T.serial(self.first, self.last) as index:
+                    kernel.store(tile, index, self.sums, (index - self.first) * (lanes * pitch))
+
+    def _block(self, tile: Expr, block: Expr, *, opening: bool) -> None:
+        """Multiply a block of columns with all slices; the ``opening`` one sets the sums."""
+        kernel, lanes = self.kernel, self.kernel.reader.packed.lanes
+        kernel.panels.load(tile, block)
+        only = self.blocks == 1
+        with T.serial(self.first, self.last) as index:
+            start = self.entries.start(self.first, index)
+            held = tir.const(0, "int32") if only else index - self.first
             with (
-                guard(channel, packed),
-                T.serial(0, self.geometry.out_height) as row,
-                T.serial(0, self.geometry.out_width) as place,
+                T.serial(0, lanes) as lane,
+                guard(index * lanes + lane, kernel.reader.packed),
             ):
-                total = sums[image, lane, row * self.geometry.phase_width + place]
-                self.store(first + image, channel, row, place, total)
+                row = bind("row", held * lanes + lane)
+                if opening:
+                    cursor: Expr = bind("cursor", start * lanes + lane)
+                    self._row(tile, block, row, cursor, opening=True)
+                else:
+                    cursor = bind("cursor", self.cursors[row])
+                    limit = self._limit(block)
+                    with T.If(self.entries.places[cursor] < limit), T.Then():
+                        self._row(tile, block, row, cursor, opening=False)
+            if only:
+                kernel.store(tile, index, self.sums, tir.const(0, "int32"))
 
-    def _decode(
-        self,
-        index: Expr,
-        begin: Expr,
-        count: Expr,
-        values: tir.Buffer,
-        displacements: tir.Buffer,
-        column: tir.Buffer,
-    ) -> None:
-        packed = self.reader.packed
-        with (
-            T.serial(0, count) as step,
-            self.reader.each_lane(index, begin + step) as (lane, gap, value),
-        ):
-            if self.reader.every_column:
-                place: Expr = begin + step
-            else:
-                T.buffer_store(column, column[lane] + gap + 1, [lane])
-                place = bind("place", tir.min(column[lane], packed.columns - 1))
-            T.buffer_store(values, value, [lane, step])
-            displacement = self._displacement(place, self._channel(index, lane))
-            T.buffer_store(displacements, displacement, [lane, step])
+    def _limit(self, block: Expr) -> Expr:
+        """Place behind the panel of ``block``."""
+        return (block + 1) * (self.kernel.block * self.kernel.tiles.pitch)
 
-    def _channel(self, index: Expr, lane: Expr) -> Expr:
-        """Output channel of a lane, where its group decides which channels it reads."""
-        return self.reader.row(index, lane) if self.geometry.groups > 1 else index
-
-    def _displacement(self, place: Expr, channel: Expr) -> Expr:
-        """Where the input of output pixel 0 stands for column ``place`` of an output channel."""
-        geometry = self.geometry
-        height, width = geometry.kernel
-        source = tir.floordiv(place, height * width)
-        row = tir.floormod(tir.floordiv(place, width), height) * geometry.dilations[0]
-        across = tir.floormod(place, width) * geometry.dilations[1]
-        stride_h, stride_w = geometry.strides
-        phase = tir.floormod(row, stride_h) * stride_w + tir.floormod(across, stride_w)
-        offset = tir.floordiv(row, stride_h) * geometry.phase_width + tir.floordiv(across, stride_w)
-        if geometry.groups > 1:
-            group = tir.floordiv(channel, geometry.outputs // geometry.groups)
-            # Rows that pad the last slice would point past the input.
-            group = tir.min(group, geometry.groups - 1)
-            source = source + group * (geometry.channels // geometry.groups)
-        return (source * geometry.phases + phase) * geometry.plane + offset
-
-    def _accumulate(
-        self,
-        image: Expr,
-        lane: Expr,
-        base: Expr,
-        count: Expr,
-        values: tir.Buffer,
-        displacements: tir.Buffer,
-        sums: tir.Buffer,
-    ) -> None:
-        """Add a tile of entries to every pixel of one lane."""
-        width = REGISTER_TILE * self.vector
-        whole, rest = divmod(self.geometry.pixels, width)
-
-        def segment(start: Expr, widths: list[int]) -> None:
-            total = sum(widths)
-            registers = allocate("registers", (total,), self.reader.accumulator)
-            places = [sum(widths[:at]) for at in range(len(widths))]
-            for place, lanes in zip(places, widths, strict=True):
-                _copy(registers, place, sums, [image, lane, start + place], lanes)
-            with T.serial(0, count) as step:
-                value = bind("weight", values[lane, step])
-                at = bind("at", base + displacements[lane, step] + start)
-                for place, lanes in zip(places, widths, strict=True):
-                    many = tir.Broadcast(value, lanes) if lanes > 1 else value
-                    term = many * self.source[_span(at + place, lanes)]
-                    T.buffer_store(
-                        registers, registers[_span(place, lanes)] + term, [_span(place, lanes)]
-                    )
-            for place, lanes in zip(places, widths, strict=True):
-                spans = [image, lane, _span(start + place, lanes)]
-                T.buffer_store(sums, registers[_span(place, lanes)], spans)
-
-        if whole:
-            with T.serial(0, whole) as tile:
-                segment(tile * width, [self.vector] * REGISTER_TILE)
-        if rest:
-            segment(tir.const(whole * width, "int32"), _vector_widths(rest, self.vector))
-
-
-def _span(start: Expr | int, lanes: int) -> Expr | int:
-    return tir.Ramp(start, 1, lanes) if lanes > 1 else start
-
-
-def _copy(target: tir.Buffer, place: int, source: tir.Buffer, at: list[Expr], lanes: int) -> None:
-    T.buffer_store(target, source[(*at[:-1], _span(at[-1], lanes))], [_span(place, lanes)])
-
-
-def _vector_widths(count: int, widest: int) -> list[int]:
-    """Split ``count`` pixels into vectors of at most ``widest``, the rest by powers of two."""
-    widths = [widest] * (count // widest)
-    rest = count % widest
-    return widths + [1 << bit for bit in reversed(range(widest.bit_length())) if rest >> bit & 1]
+    def _row(self, tile: Expr, block: Expr, row: Expr, cursor: Expr, *, opening: bool) -> None:
+        """Add the entries of one output channel to its sums, which stay in registers."""
+        tiles, accumulator = self.kernel.tiles, self.kernel.reader.accumulator
+        values, places, sums = self.entries.values, self.entries.places, self.sums
+        width, step = tiles.lanes, self.kernel.reader.packed.lanes
+        registers = allocate("registers", (tiles.pitch,), accumulator)
+        at = allocate("at", (1,), "int32")
+        spans = [(number * width) for number in range(tiles.vectors)]
+        zero = tir.const(0, accumulator)
+        for place in spans:
+            held = spread(zero, width) if opening else sums[span(row * tiles.pitch + place, width)]
+            T.buffer_store(registers, held, [span(place, width)])
+        T.buffer_store(at, cursor, [0])
+        with T.While(places[at[0]] < self._limit(block)):
+            value = bind("weight", values[at[0]])
+            origin = bind("place", places[at[0]])
+            for place in spans:
+                term = spread(value, width) * self.kernel.panels.read(
+                    tile, block, origin + place, width
+                )
+                T.buffer_store(
+                    registers, registers[span(place, width)] + term, [span(place, width)]
+                )
+            T.buffer_store(at, at[0] + step, [0])
+        for place in spans:
+            target = [span(row * tiles.pitch + place, width)]
+            T.buffer_store(sums, registers[span(place, width)], target)
+        if self.blocks > 1:
+            T.buffer_store(self.cursors, at[0], [row])
