@@ -7,7 +7,9 @@ import onnx
 import pytest
 from alternation import Contender, Latency, alternate, latency, turns
 from layer_cases import CONVOLUTIONS, LAYERS, Case, at_density, layer_model, random_weight
+from memory import growth, status
 from ratios import DENSE, INT8, Row, geometric_mean, group_means, record
+from yardstick import parse
 
 
 def seconds(best: float) -> Latency:
@@ -118,3 +120,20 @@ def test_a_contender_that_cannot_start_ends_the_benchmark(tmp_path):
     missing = {"it": Contender("onnxruntime", tmp_path / "missing.onnx")}
     with pytest.raises(RuntimeError, match="exit code"):
         alternate(missing, {"x": np.zeros(1)}, threads=1, rounds=1)
+
+
+def test_the_yardstick_is_read():
+    printed = """4096 x 9216, 9.0 % non-zero
+dense                                10.204 ms    1.0x dense
+sparse, uncoded                       1.518 ms    6.7x dense
+huffman, one slice at a time          4.228 ms    2.4x dense
+huffman, four slices interleaved      4.106 ms    2.5x dense
+"""
+    assert parse(printed) == {"sparse": pytest.approx(1.518e-3), "huffman": pytest.approx(4.106e-3)}
+    with pytest.raises(ValueError, match="sparse, uncoded"):
+        parse("nothing")
+
+
+def test_memory_counts_from_before_the_model_was_loaded():
+    assert growth({"before": 100, "peak": 350}, "peak") == 250
+    assert 0 < status("VmRSS") <= status("VmHWM")
