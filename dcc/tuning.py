@@ -222,7 +222,7 @@ class _Session:
             if stop.asked():
                 choice = unconfirmed_choice(search, task)
             else:
-                choice = confirmed_choice(search, task)
+                choice = confirmed_choice(search, task, self.limits.rounds)
             self.database.choose(task.key, self.storage, choice)
 
     def _observe(self, search: Search, _task: SearchTask) -> None:

@@ -20,7 +20,7 @@ from dcc.errors import TuningError
 from dcc.schedules.tuning.database import CHOICES, DEVICE, MEASUREMENTS, RECORDS, Choice
 from dcc.schedules.tuning.workers import Limits
 
-QUICK = Limits(repeats=3, block_milliseconds=1)
+QUICK = Limits(repeats=3, block_milliseconds=1, rounds=3)
 TRIALS = 6
 
 

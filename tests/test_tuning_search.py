@@ -68,6 +68,6 @@ def test_faults_are_recorded_and_the_search_goes_on(faulty):
     faulty.run()
     assert faulty.trials(task) == 8
     assert faulty.measurements.get(task.key, faulty.best(task)).failure is None
-    choice = confirmed_choice(faulty, task)
+    choice = confirmed_choice(faulty, task, 2)
     assert choice.trials == 8
     assert choice.ratio >= 1

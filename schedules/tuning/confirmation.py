@@ -22,13 +22,12 @@ from dcc.schedules.tuning.search import DEVICE_TYPE, Search, SearchTask
 from dcc.schedules.tuning.stub import schedule_of
 
 FINALISTS = 3
-ROUNDS = 9
 REAL_WIN = 1.03
 """Least median of the rounds' ratios; in three of four rounds the winner must be faster."""
 UNCONFIRMED_WIN = 1.1
 
 
-def confirmed_choice(search: Search, task: SearchTask) -> Choice:
+def confirmed_choice(search: Search, task: SearchTask, rounds: int) -> Choice:
     """Choose by running the finalists and the default in turn."""
     finalists = finalists_of(search, task)
     trials = search.trials(task)
@@ -37,14 +36,14 @@ def confirmed_choice(search: Search, task: SearchTask) -> Choice:
     candidates = [task.space.default, *finalists]
     paths = _build(search, task, candidates)
     try:
-        rounds = _rounds(search, task, paths)
+        measured = _rounds(search, task, paths, rounds)
     finally:
         for path in paths:
             if path is not None:
                 shutil.rmtree(Path(path).parent, ignore_errors=True)
-    if rounds is None:
+    if measured is None:
         return unconfirmed_choice(search, task)
-    winner, ratio = choose(rounds)
+    winner, ratio = choose(measured)
     return Choice(candidates[winner].key if winner else None, round(ratio, 4), trials)
 
 
@@ -94,23 +93,23 @@ def _build(search: Search, task: SearchTask, candidates: Sequence[Candidate]) ->
 
 
 def _rounds(
-    search: Search, task: SearchTask, paths: Sequence[str | None]
+    search: Search, task: SearchTask, paths: Sequence[str | None], count: int
 ) -> list[list[float]] | None:
     """Seconds of each library in each round; None where the search is stopped."""
     assert search.runner is not None
     arguments = ms.arg_info.ArgInfo.from_prim_func(search.modules[task.key]["main"])
     rounds = []
-    for _ in range(ROUNDS):
+    for number in range(count):
         if search.stopped() or paths[0] is None:
             return None
-        seconds = []
-        for path in paths:
+        seconds = [float("inf")] * len(paths)
+        # There and back again: what drifts favours nobody.
+        for place in sorted(range(len(paths)), reverse=number % 2 == 1):
+            path = paths[place]
             ready = ms.runner.RunnerInput(path or "", DEVICE_TYPE, arguments)
             result = search.runner.run([ready])[0].result() if path is not None else None
-            if result is None or result.error_msg is not None:
-                seconds.append(float("inf"))
-            else:
-                seconds.append(median(float(second) for second in result.run_secs))
+            if result is not None and result.error_msg is None:
+                seconds[place] = median(float(second) for second in result.run_secs)
         if seconds[0] == float("inf"):
             return None
         rounds.append(seconds)

@@ -6,6 +6,7 @@ which returns the name of the layer; ``<layer>.npz`` in the work folder holds it
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,12 @@ class Evaluation:
             The answer is wrong.
         """
         library, device, config = arguments[-4:-1]
-        return self.measure(library, device, config)
+        try:
+            return self.measure(library, device, config)
+        finally:
+            # The virtual machine is part of a cycle: it would keep the session with the device,
+            # and the device would serve nobody else until that times out.
+            gc.collect()
 
     def measure(self, library: Any, device: Any, config: EvaluatorConfig) -> list[float]:
         """Seconds of a run, one for each repeat."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -72,6 +72,46 @@ class RefuseConflicts(ms.postproc.PyPostproc):
     def clone(self) -> ms.postproc.Postproc:
         """Copy it for another thread."""
         return RefuseConflicts(self.space)
+
+
+@derived_object
+class WhileOpen(ms.search_strategy.PySearchStrategy):
+    """A strategy that has no more candidates when its task is closed.
+
+    TVM's scheduler must not be told to terminate a task while it waits for runs of that task, as it
+    does where devices run several at a time.
+    """
+
+    def __init__(self, inner: ms.SearchStrategy, is_open: Callable[[], bool]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.is_open = is_open
+
+    def _initialize_with_tune_context(self, context: ms.TuneContext) -> None:
+        """Pass on."""
+        self.inner._initialize_with_tune_context(context)
+
+    def pre_tuning(self, *arguments: object) -> None:
+        """Pass on."""
+        self.inner.pre_tuning(*arguments)
+
+    def post_tuning(self) -> None:
+        """Pass on."""
+        self.inner.post_tuning()
+
+    def generate_measure_candidates(self) -> list[ms.MeasureCandidate] | None:
+        """Return the next batch; None ends the task."""
+        return self.inner.generate_measure_candidates() if self.is_open() else None
+
+    def notify_runner_results(
+        self, candidates: list[ms.MeasureCandidate], results: list[ms.runner.RunnerResult]
+    ) -> None:
+        """Pass on."""
+        self.inner.notify_runner_results(candidates, results)
+
+    def clone(self) -> ms.SearchStrategy:
+        """Copy it for another context."""
+        return WhileOpen(self.inner.clone(), self.is_open)
 
 
 def tune_context(

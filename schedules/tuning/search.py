@@ -19,7 +19,12 @@ from tvm.s_tir import meta_schedule as ms
 
 from dcc.schedules.tuning.answering import AnsweringBuilder, AnsweringRunner, Desk
 from dcc.schedules.tuning.candidate import Candidate, Space
-from dcc.schedules.tuning.evolution import evolution, tune_context, tuning_target
+from dcc.schedules.tuning.evolution import (
+    WhileOpen,
+    evolution,
+    tune_context,
+    tuning_target,
+)
 from dcc.schedules.tuning.features import CandidateFeatures
 from dcc.schedules.tuning.measurements import Measurement, Measurements, best_of
 from dcc.schedules.tuning.stub import LAYER_KEY, candidate_of, schedule_of, stub_module
@@ -137,17 +142,13 @@ class Search:
             return
         random.seed(self.seed)
         np.random.seed(self.seed)  # noqa: NPY002  (XGBModel draws its warm-up from it)
-        strategies = [evolution() if guided else _at_random() for _ in tasks]
-        contexts = [
-            tune_context(self.modules[t.key], t.space, f"layer{n}", self.seed + 1 + n, strategy)
-            for n, (t, strategy) in enumerate(zip(tasks, strategies, strict=True))
-        ]
+        contexts = [self._context(n, task, guided=guided) for n, task in enumerate(tasks)]
         batch = self._batch(len(tasks))
         scheduler = ms.task_scheduler.GradientBased(seed=self.seed + 1)
         scheduler.tune(
             contexts,
             [self._share(task) for task in tasks],
-            # Counted by the callback, as recorded answers are no trials.
+            # The strategies end the tasks: recorded answers are no trials.
             max_trials_global=1 << 20,
             max_trials_per_task=1 << 20,
             num_trials_per_iter=batch,
@@ -190,6 +191,12 @@ class Search:
             answer = self.answering_runner.run([ready])[0].result()
             if answer.error_msg is None:
                 self.commit(schedule, module, answer.run_secs)
+
+    def _context(self, number: int, task: SearchTask, *, guided: bool) -> ms.TuneContext:
+        strategy = evolution() if guided else ms.search_strategy.ReplayTrace()
+        ending = WhileOpen(strategy, lambda: self._open(task) and not self._done())
+        module, seed = self.modules[task.key], self.seed + 1 + number
+        return tune_context(module, task.space, f"layer{number}", seed, ending)
 
     def _measure_defaults(self, task: SearchTask) -> None:
         """Measure the default schedule, and those of the other forms where trials are left."""
@@ -241,13 +248,9 @@ class Search:
         )
 
 
-def _at_random() -> ms.SearchStrategy:
-    return ms.search_strategy.ReplayTrace()
-
-
 @derived_object
 class _TakeIn(ms.measure_callback.PyMeasureCallback):
-    """Commits what answered, and ends tasks whose trials are used up."""
+    """Commits what answered."""
 
     def __init__(self, search: Search, tasks: list[SearchTask]) -> None:
         super().__init__()
@@ -268,8 +271,3 @@ class _TakeIn(ms.measure_callback.PyMeasureCallback):
             if result.error_msg is None:
                 search.commit(candidate.sch, search.modules[task.key], result.run_secs)
         search.observe(search, task)
-        if search._done():
-            for number in range(len(self.tasks)):
-                task_scheduler.terminate_task(number)
-        elif not search._open(task):
-            task_scheduler.terminate_task(task_id)

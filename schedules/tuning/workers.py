@@ -39,12 +39,15 @@ class Limits:
         Generous: a busy machine takes several times as long as an idle one.
     repeats
         Blocks of at least ``block_milliseconds`` each.
+    rounds
+        How often the best candidates and the default run in turn at the end.
     """
 
     build_seconds: float = 120.0
     run_seconds: float = 60.0
     repeats: int = 5
     block_milliseconds: int = 20
+    rounds: int = 9
 
     def evaluator(self) -> EvaluatorConfig:
         """Return the configuration of TVM's evaluator."""
