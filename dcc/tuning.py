@@ -63,6 +63,7 @@ def tune(
     tracker: str | None = None,
     key: str | None = None,
     time_limit: float | None = None,
+    exhaustive: bool = False,
     seed: int = 0,
     limits: Limits | None = None,
 ) -> TuningReport:
@@ -88,6 +89,8 @@ def tune(
         ``local``, or ``rpc``: the devices that ``tracker`` ("HOST:PORT") lends under ``key``.
     time_limit
         Seconds.
+    exhaustive
+        Measure every candidate, however many there are.
     seed
         Of the search and of the data on which answers are checked.
     limits
@@ -111,10 +114,12 @@ def tune(
     devices = find_devices(device, runner, tracker, key)
     opened = TuningDatabase(Path(database), devices.identity, create=True)
     with opened.locked():
-        tasks = _tasks(source, device, recipe, shapes)
-        layers = [(task, _search_task(task, device, storage)) for task in tasks]
+        tasks = model_tasks(source, device, recipe, shapes)
+        layers = [(task, search_task(task, device, storage)) for task in tasks]
         layers = [(task, searched) for task, searched in layers if searched.space.forms]
-        budget = _budget(trials, trials_per_layer, len(layers))
+        budget = _budget(trials, trials_per_layer, [searched for _, searched in layers])
+        if exhaustive:
+            budget = _whole([searched for _, searched in layers])
         session = _Session(opened, device, devices, limits or Limits(), seed, storage, budget)
         with Stop(time_limit) as stop:
             return session.run(layers, stop)
@@ -129,20 +134,31 @@ def _check_extra() -> None:
         )
 
 
-def _tasks(source: Any, device: Target, recipe: Any, shapes: Any) -> list[LayerTask]:
+def model_tasks(
+    source: Source, device: Target, recipe: Any = None, shapes: Any = None
+) -> list[LayerTask]:
+    """Return the layers of a model that can be tuned; see :func:`tune`."""
     prepared = compressed_module(source, device, recipe, shapes)
     module = prepared.pipeline.run(prepared.module, rewriting_steps(prepared.table))
     return layer_tasks(module, prepared.table)
 
 
-def _search_task(task: LayerTask, device: Target, storage: str) -> SearchTask:
+def search_task(task: LayerTask, device: Target, storage: str = "auto") -> SearchTask:
+    """Return what the search needs to know of a layer."""
     space = search_space(task.shape, task.weight, device, storage)
     return SearchTask(task.key, space, len(task.layers))
 
 
-def _budget(trials: int | None, per_layer: int | None, layers: int) -> Budget:
-    total = (per_layer or TRIALS_PER_LAYER) * max(layers, 1) if trials is None else trials
-    return Budget(total, per_layer or total)
+def _budget(trials: int | None, per_layer: int | None, tasks: list[SearchTask]) -> Budget:
+    each = per_layer or TRIALS_PER_LAYER
+    if trials is None:
+        trials = sum(min(each, len(list(task.space))) for task in tasks)
+    return Budget(trials, per_layer or trials)
+
+
+def _whole(tasks: list[SearchTask]) -> Budget:
+    sizes = [len(list(task.space)) for task in tasks]
+    return Budget(sum(sizes), max(sizes, default=0), whole=True)
 
 
 class _Session:
@@ -186,7 +202,10 @@ class _Session:
                 self._observe,
             )
             try:
-                search.run()
+                if self.budget.whole:
+                    search.sweep()
+                else:
+                    search.run()
                 self._choose(search, stop)
             finally:
                 builder.close()

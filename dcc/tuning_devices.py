@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,9 +76,13 @@ def _count(tracker: Tracker) -> int:
 
     where = f"the tracker {tracker.host}:{tracker.port}"
     try:
+        # TVM itself would try for a minute.
+        socket.create_connection((tracker.host, tracker.port), timeout=10).close()
         summary = rpc.connect_tracker(tracker.host, tracker.port).summary()
     except (RuntimeError, OSError) as error:
-        raise TuningError(f"{where} does not answer: {str(error).splitlines()[-1]}") from None
+        raise TuningError(
+            f"{where} does not answer: {str(error).strip().splitlines()[-1]}"
+        ) from None
     keys = [str(item["key"]).removeprefix("server:") for item in summary["server_info"]]
     if tracker.key not in keys:
         known = ", ".join(sorted(set(keys))) or "none"

@@ -27,7 +27,7 @@ def faulty(tmp_path, monkeypatch):
     task = tasks_of(small_model()[0])[0]
     write_task(task, tmp_path)
     space = search_space(task.shape, task.weight, HOST, "sparse")
-    limits = Limits(build_seconds=6, run_seconds=20, repeats=3, block_milliseconds=1)
+    limits = Limits(build_seconds=4, run_seconds=20, repeats=3, block_milliseconds=1)
     build = BuildInWorker(FaultyBuild(builds(tmp_path)), str(tmp_path), {task.key: "layer0"})
     builder = PersistentBuilder(build, limits, 2)
     database = TuningDatabase(tmp_path / "database", {"version": 1}, create=True)
@@ -38,7 +38,7 @@ def faulty(tmp_path, monkeypatch):
         database.records(),
         builder,
         local_runner(str(tmp_path), limits),
-        Budget(8, 8),
+        Budget(7, 7),
     )
     builder.close()
     cloudpickle.unregister_pickle_by_value(sys.modules["tuning_runs"])
@@ -51,7 +51,7 @@ def test_faults_are_recorded_and_the_search_goes_on(faulty):
     faults = {
         1: "the compiler crashed",
         2: "no such kernel",
-        3: "the build was killed after 6 s",
+        3: "the build was killed after 4 s",
         4: "Subprocess terminated",
         6: "wrong answer: off by",
     }
@@ -66,8 +66,8 @@ def test_faults_are_recorded_and_the_search_goes_on(faulty):
     # None of them is among the records of TVM, and the search goes on beside them.
     assert len(faulty.database.get_all_tuning_records()) == 1
     faulty.run()
-    assert faulty.trials(task) == 8
+    assert faulty.trials(task) == 7
     assert faulty.measurements.get(task.key, faulty.best(task)).failure is None
     choice = confirmed_choice(faulty, task, 2)
-    assert choice.trials == 8
+    assert choice.trials == 7
     assert choice.ratio >= 1

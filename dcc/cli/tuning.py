@@ -63,6 +63,7 @@ INTERRUPTED = 130
 @click.option(
     "--time-limit", type=click.FloatRange(min=0), metavar="SECONDS", help="Finish after so long."
 )
+@click.option("--exhaustive", is_flag=True, help="Measure every candidate.")
 @click.option("--seed", default=0, show_default=True, help="Of the search.")
 @json_option
 @common_options
@@ -79,6 +80,7 @@ def tune(
     tracker: str | None,
     key: str | None,
     time_limit: float | None,
+    exhaustive: bool,
     seed: int,
     json_file: str | None,
 ) -> int:
@@ -104,6 +106,7 @@ def tune(
             tracker=tracker,
             key=key,
             time_limit=time_limit,
+            exhaustive=exhaustive,
             seed=seed,
         )
     write_json(json_file, report.to_json())

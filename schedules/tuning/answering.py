@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tvm.ir.utils import derived_object
-from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from dcc.schedules.tuning.candidate import Candidate, Space
 from dcc.schedules.tuning.evaluation import INTERRUPTED
 from dcc.schedules.tuning.measurements import Measurement, Measurements
-from dcc.schedules.tuning.stub import CANDIDATE, LAYER_KEY, candidate_of
+from dcc.schedules.tuning.stub import CANDIDATE, LAYER_KEY, candidate_on
 
 RECORDED = "recorded:"
 UNKNOWN = "not in the table of measurements"
@@ -44,11 +44,12 @@ class Desk:
     measurements: Measurements
     room: Callable[[str], int] = lambda _layer: sys.maxsize
     built: dict[str, tuple[str, Candidate]] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=count)
 
     def identify(self, module: Any) -> tuple[str, Candidate]:
         """Read layer and candidate from the module of a measure candidate."""
         key = str(module["main"].attrs[LAYER_KEY])
-        return key, candidate_of(Schedule(module), self.spaces[key])
+        return key, candidate_on(module, self.spaces[key])
 
     def failed(self, layer: str, candidate: Candidate, message: str) -> None:
         """Take in that a candidate could not be built or run, and why."""
@@ -89,7 +90,11 @@ class AnsweringBuilder(ms.builder.PyBuilder):
     def build(self, build_inputs: list[ms.builder.BuilderInput]) -> list[ms.builder.BuilderResult]:
         """Build; a known candidate gets a name instead of a path."""
         asked = [(each, *self.desk.identify(each.mod)) for each in build_inputs]
-        known = [self.desk.measurements.get(layer, c) is not None for _, layer, c in asked]
+        # A strategy that draws at random may draw one candidate twice in a batch.
+        known = [
+            self.desk.measurements.get(layer, c) is not None or (layer, c) in drawn(asked[:place])
+            for place, (_, layer, c) in enumerate(asked)
+        ]
         unknown = [
             ms.builder.BuilderInput(bearing(each.mod, candidate), each.target)
             for (each, _, candidate), old in zip(asked, known, strict=True)
@@ -101,7 +106,7 @@ class AnsweringBuilder(ms.builder.PyBuilder):
         results = []
         for (_, layer, candidate), old in zip(asked, known, strict=True):
             if old:
-                path = f"{RECORDED}{layer} {candidate.key}"
+                path = f"{RECORDED}{next(self.desk.numbers)}"
                 self.desk.built[path] = (layer, candidate)
                 results.append(ms.builder.BuilderResult(path, None))
                 continue
@@ -119,6 +124,11 @@ class AnsweringBuilder(ms.builder.PyBuilder):
         if self.delegate is None:
             return [ms.builder.BuilderResult(None, UNKNOWN) for _ in inputs]
         return list(self.delegate.build(inputs))
+
+
+def drawn(asked: Sequence[tuple[Any, str, Candidate]]) -> set[tuple[str, Candidate]]:
+    """Layers and candidates of builder inputs."""
+    return {(layer, candidate) for _, layer, candidate in asked}
 
 
 def bearing(module: Any, candidate: Candidate) -> Any:
@@ -154,7 +164,8 @@ class Answer(ms.runner.PyRunnerFuture):
     def _recorded(self) -> ms.runner.RunnerResult:
         layer, candidate = self.desk.built.pop(self.path)
         measurement = self.desk.measurements.get(layer, candidate)
-        assert measurement is not None
+        if measurement is None:
+            return ms.runner.RunnerResult(None, INTERRUPTED)
         if measurement.failure is not None:
             return ms.runner.RunnerResult(None, measurement.failure)
         return ms.runner.RunnerResult(list(measurement.seconds), None)

@@ -67,7 +67,7 @@ class RefuseConflicts(ms.postproc.PyPostproc):
 
     def apply(self, schedule: Schedule) -> bool:
         """Whether the candidate may be measured."""
-        return self.space.conflict(candidate_of(schedule, self.space)) is None
+        return self.space.conflict(candidate_of(schedule.trace, self.space)) is None
 
     def clone(self) -> ms.postproc.Postproc:
         """Copy it for another thread."""

@@ -42,7 +42,7 @@ class CandidateFeatures(ms.feature_extractor.PyFeatureExtractor):
         space, layer, estimates = self.spaces[key], self.layers[key], self.estimates[key]
         rows = []
         for measured in candidates:
-            candidate = candidate_of(measured.sch, space)
+            candidate = candidate_of(measured.sch.trace, space)
             row = candidate_features(candidate, space, estimates[candidate.form])
             rows.append(tvm.runtime.tensor(np.concatenate([row, layer])[None]))
         return rows

@@ -7,6 +7,7 @@ is the weight of the layer's task. Then TVM's gradient scheduler shares out the 
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,7 @@ from dcc.schedules.tuning.features import CandidateFeatures
 from dcc.schedules.tuning.measurements import Measurement, Measurements, best_of
 from dcc.schedules.tuning.stub import LAYER_KEY, candidate_of, schedule_of, stub_module
 
-LARGEST_BATCH = 12
+LARGEST_BATCH = 8
 DEVICE_TYPE = "cpu"
 WARM_UP = 8
 """Candidates that are measured before the cost model predicts anything."""
@@ -61,10 +62,13 @@ class Budget:
         Of all layers together.
     per_layer
         Of one layer at most.
+    whole
+        Whether that is every candidate.
     """
 
     total: int
     per_layer: int
+    whole: bool = False
 
 
 @dataclass
@@ -159,10 +163,20 @@ class Search:
             cost_model=self._cost_model() if guided else ms.cost_model.RandomModel(),
         )
 
+    def sweep(self) -> None:
+        """Measure every candidate, the default first; the budget does not matter."""
+        self.desk.room = lambda _layer: sys.maxsize
+        for task in self.tasks:
+            candidates = [task.space.default, *task.space]
+            for first in range(0, len(candidates), LARGEST_BATCH):
+                if not self.stopped():
+                    self.measure(task, candidates[first : first + LARGEST_BATCH])
+                    self.observe(self, task)
+
     def commit(self, schedule: Any, module: tvm.IRModule, seconds: Sequence[float]) -> None:
         """Add a candidate that answered to TVM's records, once."""
         key = str(module["main"].attrs[LAYER_KEY])
-        candidate = candidate_of(schedule, self.spaces[key])
+        candidate = candidate_of(schedule.trace, self.spaces[key])
         if (key, candidate) in self.committed:
             return
         self.committed.add((key, candidate))
@@ -214,8 +228,7 @@ class Search:
             key = str(attributes[LAYER_KEY])
             mine = self.modules.get(key)
             if mine is not None and tvm_ffi.structural_equal(module, mine):
-                schedule = record.as_measure_candidate().sch
-                found.add((key, candidate_of(schedule, self.spaces[key])))
+                found.add((key, candidate_of(record.trace, self.spaces[key])))
         return found
 
     def _batch(self, tasks: int) -> int:

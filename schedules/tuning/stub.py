@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import tvm
 from tvm import te
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import Trace
 
 from dcc.codegen.weight_matrix import FORMS, Form
 from dcc.schedules.tuning.candidate import Candidate, Space
@@ -65,8 +66,19 @@ def _annotated(
     return schedule
 
 
-def candidate_of(schedule: Schedule, space: Space) -> Candidate:
-    """Read the candidate that a schedule's block bears."""
+def candidate_of(trace: Trace, space: Space) -> Candidate:
+    """Read the candidate that a trace draws."""
+    drawn = [inst for inst in trace.insts if inst.kind.name == "SampleCategorical"]
+    noted = next(inst for inst in trace.insts if inst.kind.name == "Annotate")
+    form = FORMS[int(noted.inputs[1])]
+    numbers = [int(trace.decisions[instruction]) for instruction in drawn]
+    values = zip(space.forms[form].items(), numbers, strict=True)
+    return Candidate(form, tuple((name, choices[number]) for (name, choices), number in values))
+
+
+def candidate_on(module: tvm.IRModule, space: Space) -> Candidate:
+    """Read the candidate that the block of a scheduled stub bears."""
+    schedule = Schedule(module)
     annotations = schedule.get(schedule.get_sblock(BLOCK)).annotations
     form = FORMS[int(annotations[FORM])]
     values = tuple(
