@@ -141,13 +141,13 @@ def test_where_gathers_stay():
 
 
 @pytest.mark.parametrize("target", ["host", "x86-64-v3"])
-@pytest.mark.parametrize("levels", [1, 2, 3, 4, 7, 16, 17, 64, 65, 256])
+@pytest.mark.parametrize("levels", [1, 2, 4, 7, 17, 64, 256])
 def test_grid_of_codes(levels, target):
     """Every width of a code, columns that fill their last word and that do not."""
     target = get_target(target)
     if not set(target.required_features) <= set(HOST.required_features):
         pytest.skip("this machine lacks the instructions")
-    for columns, samples in ((1, 1), (31, 1), (32, 3), (67, 1)):
+    for columns, samples in ((31, 1), (32, 3), (67, 1)):
         weight = random_weight(np.random.default_rng(levels), 19, columns, 1.0, levels)
         shape, x = LayerShape("matmul", samples=samples), normal((samples, columns))
         check_layer(shape, weight, [x], [expected_of(weight, x)], target=target)
