@@ -2,13 +2,14 @@
 
 The symbols are the joint entries, gaps and codes in turn, gaps alone (raw values), or the dense
 grid of codes; each with gap widths around the mean gap and every width of the decode table. In
-windows they are offsets and codes in turn. A packing may fix the width of the gaps and the longest
-code: one of at most 7 bits gives tables of bytes, which stand in vector registers.
+windows they are codes and offsets in turn, no offset behind code 0. A packing may fix the width of
+the gaps and the longest code: one of at most 7 bits gives tables of bytes, which stand in vector
+registers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,10 +82,13 @@ def _codings(weight: WeightMatrix, packing: Packing) -> Iterator[Coding]:
 def _window_codings(weight: WeightMatrix, packing: Packing) -> Iterator[Coding]:
     """Code the entries of ``codegen.windows``."""
     entries = lay_out_windows(weight, packing, multiple=packing.refill_steps)
-    fields = {"offsets": entries.offsets.astype(np.int64)}
+    fields: dict[str, Symbols] = {}
+    present = {}
     if weight.codes is not None:
         fields["codes"] = gather(weight.codes.ravel(), entries, 0).astype(np.int64)
-    yield from _tables(packing, None, entries, fields, 0)
+        present["offsets"] = fields["codes"] != 0
+    fields["offsets"] = entries.offsets.astype(np.int64)
+    yield from _tables(packing, None, entries, fields, 0, present)
 
 
 def _gap_widths(weight: WeightMatrix, packing: Packing) -> list[int | None]:
@@ -124,9 +128,17 @@ def _tables(
     entries: Entries,
     fields: dict[str, Symbols],
     extra: int,
+    present: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> Iterator[Coding]:
-    """Cost ``fields`` with each width of the decode table that holds their alphabets."""
-    counts = [np.bincount(symbols.ravel(), minlength=1) for symbols in fields.values()]
+    """Cost ``fields`` with each width of the decode table that holds their alphabets.
+
+    ``present`` says which symbols of a field are coded, where not all are.
+    """
+    coded = [
+        symbols[present[name]] if present and name in present else symbols.ravel()
+        for name, symbols in fields.items()
+    ]
+    counts = [np.bincount(symbols, minlength=1) for symbols in coded]
     alphabet = max(int(np.count_nonzero(count)) for count in counts)
     least = max(MIN_CODE_LENGTH, (alphabet - 1).bit_length() if alphabet > 1 else 1)
     widths = [*range(least, MAX_CODE_LENGTH + 1)]

@@ -157,6 +157,12 @@ class _DecodeRewriter:
         self.regions += 1
         windows = self._windows(region)
 
+        def end_of_loop(loop: tir.For) -> tir.For:
+            # Otherwise the next pass of the loop would begin in the middle of a turn.
+            if isinstance(windows, VectorWindows) and windows.reads % windows.turn_reads:
+                self.out_of_turn.append(f"the loop over {loop.loop_var}")
+            return loop
+
         def decode(statement: tir.Stmt) -> tir.Stmt:
             loads = self._loads_of(region, statement.value)
             if not loads:
@@ -176,7 +182,8 @@ class _DecodeRewriter:
             value = tvm_ffi.structural_map(statement.value, (TensorLoad, substitute))
             return tir.SeqStmt([*steps, _with_value(statement, value)])
 
-        body = tvm_ffi.structural_map(region.body, ((tir.Bind, tir.BufferStore), decode))
+        callbacks = [((tir.Bind, tir.BufferStore), decode), (tir.For, end_of_loop)]
+        body = tvm_ffi.structural_map(region.body, callbacks)
         if isinstance(windows, VectorWindows) and windows.reads % windows.turn_reads:
             self.out_of_turn.append(f"the region of slice {region.value}")
         return tir.SeqStmt([*windows.open(self.starts[region.value]), body])

@@ -44,6 +44,8 @@ class DecodeSpec:
         Length of the stream.
     refill_steps
         Steps between two refills.
+    optional
+        Symbol that the stream holds only where the one before it is not 0.
     unit
         Vector instructions, for kernels that read the symbols of all lanes at once.
     """
@@ -51,6 +53,7 @@ class DecodeSpec:
     tables: dict[str, TableLayout]
     words: int
     refill_steps: int = 1
+    optional: str | None = None
     unit: VectorUnit | None = None
 
     @staticmethod
@@ -58,7 +61,12 @@ class DecodeSpec:
         """Describe an entropy-coded weight."""
         tables = {name: coded.arrays[f"{name}_table"] for name in coded.symbols}
         layouts = {name: TableLayout(t.size, t.dtype.name) for name, t in tables.items()}
-        return DecodeSpec(layouts, coded.arrays["stream"].size, coded.refill_steps, unit)
+        words, optional = coded.arrays["stream"].size, coded.optional_symbol
+        return DecodeSpec(layouts, words, coded.refill_steps, optional, unit)
+
+    def is_optional(self, field: int) -> bool:
+        """Whether field number ``field`` is :attr:`optional`."""
+        return list(self.tables)[field] == self.optional
 
 
 def local(shape: int, kind: str, name: str) -> tir.Buffer:
@@ -77,6 +85,8 @@ class LaneWindows:
         How many of them are valid: more than 32 before each turn of ``refill_steps`` steps.
     turn
         Steps of each lane since the last refill.
+    before
+        The last symbol of each lane, where another depends on it.
     position
         The next word of the stream.
     """
@@ -88,6 +98,7 @@ class LaneWindows:
         self.window = local(lanes, "uint64", "window")
         self.left = local(lanes, "int32", "left")
         self.turn = local(lanes, "int32", "turn")
+        self.before = local(lanes, "uint32", "before")
         self.position = local(1, "int32", "position")
 
     def open(self, start: tir.Expr) -> list[tir.Stmt]:
@@ -104,6 +115,8 @@ class LaneWindows:
         if self.spec.refill_steps > 1:
             fill.append(tir.BufferStore(self.turn, tir.const(0, "int32"), [lane]))
             buffers.append(self.turn)
+        if self.spec.optional is not None:
+            buffers.append(self.before)
         return [
             *(tir.AllocBuffer(buffer) for buffer in buffers),
             tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, tir.SeqStmt(fill)),
@@ -113,28 +126,31 @@ class LaneWindows:
     def decode(self, load: TensorLoad, field: int, table: tir.Buffer) -> Decoded:
         """Statements in the place of a read of symbols, of one lane or of all, and the symbols."""
         kind = load.source.ty.dtype
-        last = field == len(self.spec.tables) - 1
         if not isinstance(load.indices[1], tir.Ramp):
-            return self._lane(load.indices[1], table, kind, last)
+            return self._lane(load.indices[1], field, table, kind)
         lane = tir.Var("lane", "int32")
         symbols = local(self.lanes, kind, "symbols")
-        steps, symbol = self._lane(lane, table, kind, last)
+        steps, symbol = self._lane(lane, field, table, kind)
         body = tir.SeqStmt([*steps, tir.BufferStore(symbols, symbol, [lane])])
         loop = tir.For(lane, 0, self.lanes, tir.ForKind.SERIAL, body)
         return [tir.AllocBuffer(symbols), loop], symbols[lanes_of(self.lanes)]
 
-    def _lane(self, lane: tir.Expr, table: tir.Buffer, kind: str, last: bool) -> Decoded:
+    def _lane(self, lane: tir.Expr, field: int, table: tir.Buffer, kind: str) -> Decoded:
         """Decode one symbol of a lane, and refill the lane behind its last symbol of a turn."""
         window, left = self.window, self.left
         length, rest = tir.Var("length", "uint32"), tir.Var("rest", "int32")
         found, symbol, size = self._lookup(lane, table)
+        if self.spec.is_optional(field):
+            size = tir.Select(self.before[lane] != 0, size, tir.const(0, "uint32"))
         used = window[lane] >> tir.Cast("uint64", length)
         statements = [
             *found,
             tir.Bind(length, size),
             tir.Bind(rest, left[lane] - tir.Cast("int32", length)),
         ]
-        if last:
+        if self.spec.optional is not None and not self.spec.is_optional(field):
+            statements.append(tir.BufferStore(self.before, symbol, [lane]))
+        if field == len(self.spec.tables) - 1:
             statements += self._refill(lane, used, rest)
         else:
             statements += [

@@ -36,6 +36,8 @@ class VectorWindows:
         Bits of ``current`` that have been used: less than 32 before each turn.
     window
         The next 32 bits of each lane, less the symbols of this turn.
+    before
+        The last symbol of each lane, where another depends on it.
     reads
         Symbols that the region has read so far in the text of the kernel.
     """
@@ -50,6 +52,7 @@ class VectorWindows:
         self.following = local(unit.lanes, "uint32", "following")
         self.used = local(unit.lanes, "uint32", "used")
         self.window = local(unit.lanes, "uint32", "window")
+        self.before = local(unit.lanes, "uint32", "before")
         self.position = local(1, "int32", "position")
         self.registers = {
             table: local(int(table.ty.shape[0]), "uint8", "table_registers")
@@ -66,7 +69,9 @@ class VectorWindows:
     def open(self, start: tir.Expr) -> list[tir.Stmt]:
         """Load the first two words of every lane from word ``start`` on, and the tables."""
         lanes, every = self.unit.lanes, lanes_of(self.unit.lanes)
-        state = (self.current, self.following, self.used, self.window, self.position)
+        state = [self.current, self.following, self.used, self.window, self.position]
+        if self.spec.optional is not None:
+            state.append(self.before)
         statements: list[tir.Stmt] = [
             *(tir.AllocBuffer(buffer) for buffer in (*state, *self.registers.values())),
             tir.BufferStore(self.current, self._ahead(start), [every]),
@@ -92,6 +97,9 @@ class VectorWindows:
             )
             statements.append(tir.BufferStore(self.window, window, [every]))
         found, symbol, size = self._lookup(table)
+        if self.spec.is_optional(field):
+            zero = spread(0, "uint32", lanes)
+            size = tir.Select(self.before[every] != zero, size, zero)
         length = local(lanes, "uint32", "length")
         statements += [
             *found,
@@ -99,6 +107,8 @@ class VectorWindows:
             tir.BufferStore(length, size, [every]),
             tir.BufferStore(self.used, self.used[every] + length[every], [every]),
         ]
+        if self.spec.optional is not None and not self.spec.is_optional(field):
+            statements.append(tir.BufferStore(self.before, symbol, [every]))
         if place + 1 < self.turn_reads:
             shifted = self.window[every] >> length[every]
             statements.append(tir.BufferStore(self.window, shifted, [every]))

@@ -152,11 +152,13 @@ def deinterleave(
     bases: npt.NDArray[np.integer],
     lanes: int,
     refill_steps: int = 1,
+    optional: int | None = None,
 ) -> npt.NDArray[np.int64]:
     """Decode step by step as a kernel does: the oracle of the decode stage.
 
-    Each of ``tables`` (``codegen.code_tables``) gives one symbol a step. Returns symbols of shape
-    (steps, fields, lanes).
+    Each of ``tables`` (``codegen.code_tables``) gives one symbol a step; that of number
+    ``optional`` only where the symbol before it is not 0. Returns symbols of shape (steps, fields,
+    lanes).
     """
     out = np.zeros((int(bases[-1]), len(tables), lanes), dtype=np.int64)
     words = streams.words.astype(np.uint64)
@@ -169,9 +171,11 @@ def deinterleave(
         for step in range(int(bases[index]), int(bases[index + 1])):
             for field, (symbols, lengths) in enumerate(parts):
                 entry = (window & np.uint64(symbols.size - 1)).astype(np.int64)
-                out[step, field] = symbols[entry]
-                window >>= lengths[entry].astype(np.uint64)
-                left -= lengths[entry]
+                present = field != optional or out[step, field - 1] != 0
+                size = np.where(present, lengths[entry], 0)
+                out[step, field] = np.where(present, symbols[entry], 0)
+                window >>= size.astype(np.uint64)
+                left -= size
             if (step - int(bases[index])) % refill_steps == refill_steps - 1:
                 short = np.flatnonzero(left <= WORD_BITS)
                 ahead = words[position : position + short.size]

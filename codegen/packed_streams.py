@@ -74,21 +74,28 @@ def code_symbols(
     *,
     byte_tables: bool = False,
     refill_steps: int = 1,
+    optional: str | None = None,
 ) -> CodedSymbols:
     """Entropy-code ``fields``, each (steps, lanes), which a step reads in turn.
 
     ``bases`` counts steps, as in ``codegen.slices``; no code is longer than ``code_length`` bits.
+    The field ``optional`` is coded only where the field before it is not 0.
     """
     tables: dict[str, Table] = {}
     shape = next(iter(fields.values())).shape
     bits, codes = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.uint64)
+    before: npt.NDArray[np.integer] = np.zeros(shape, dtype=np.int64)
     for name, symbols in fields.items():
-        counts = np.bincount(symbols.ravel(), minlength=1)
-        counts[0] += not symbols.size  # a weight without entries still has a well-formed table
+        present = before != 0 if name == optional else np.ones(shape, dtype=np.bool_)
+        counts = np.bincount(symbols[present], minlength=1)
+        counts[0] += not counts.any()  # a field without symbols still has a well-formed table
         lengths = huffman.code_lengths(counts, code_length)
         tables[name] = byte_table(lengths) if byte_tables else word_table(lengths, code_length)
-        codes |= stream_codes(lengths)[symbols].astype(np.uint64) << bits.astype(np.uint64)
-        bits += lengths[symbols]
+        found = np.where(present, symbols, 0)
+        field_codes = np.where(present, stream_codes(lengths)[found], 0).astype(np.uint64)
+        codes |= field_codes << bits.astype(np.uint64)
+        bits += np.where(present, lengths[found], 0)
+        before = symbols
     streams = interleave(bits, codes, bases, refill_steps)
     return CodedSymbols(streams.starts, streams.words, tables, streams.payload_bits)
 
@@ -105,6 +112,7 @@ def entropy_code(packed: PackedWeight) -> PackedWeight:
         packed.code_length,
         byte_tables=packed.byte_tables,
         refill_steps=packed.refill_steps,
+        optional=packed.optional_symbol,
     )
     arrays: dict[str, Array] = {}
     for name, array in packed.arrays.items():

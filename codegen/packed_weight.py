@@ -19,7 +19,8 @@ and then
 sparse     ``entries`` (T / 2, L) uint32, two steps a word, the first in the low half, each with
            ``code << offset bits | offset``; ``codebook``.
            Without a codebook ``offsets`` (T, L) uint8 and ``values`` (T, L)
-huffman    the symbol fields ``offsets`` and ``codes`` (T, L); ``codebook`` or ``values`` (T, L)
+huffman    the symbol fields ``codes`` and ``offsets`` (T, L), ``codebook``; or ``offsets`` and
+           ``values`` (T, L)
 =========  ======================================================================================
 
 The two entry-wise forms may reorder the rows (``slices``); then ``order`` (S * L) comes first.
@@ -77,6 +78,11 @@ class PackedWeight:
     def every_column(self) -> bool:
         """Whether step ``t`` is column ``t`` in every lane."""
         return self.gap_bits is None and not self.window
+
+    @property
+    def optional_symbol(self) -> str | None:
+        """Field that a stream holds only where the code before it is not 0: padding has none."""
+        return "offsets" if self.window and "codes" in self.symbols else None
 
     @property
     def offset_bits(self) -> int:

@@ -45,7 +45,15 @@ def symbol_fields(packed: PackedWeight) -> dict[str, Integers]:
     )
     tables = [_table(arrays[f"{name}_table"]) for name in packed.symbols]
     bases = arrays["bases"].astype(np.int64)
-    found = deinterleave(streams, tables, bases, packed.lanes, packed.refill_steps)
+    optional = packed.optional_symbol
+    found = deinterleave(
+        streams,
+        tables,
+        bases,
+        packed.lanes,
+        packed.refill_steps,
+        None if optional is None else packed.symbols.index(optional),
+    )
     return {name: found[:, index] for index, name in enumerate(packed.symbols)}
 
 

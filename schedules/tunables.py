@@ -26,12 +26,10 @@ Values: TypeAlias = "Mapping[str, Any]"
 
 # Lanes of a slice of a convolution with fewer output channels than a vector has elements.
 PIXEL_LANES = 4
-WINDOWED_FORMS: tuple[Form, ...] = ("sparse",)
-"""Forms of the default schedule with windows: in the huffman form padding costs bits."""
-WINDOW_NONZEROS = 0.32
+WINDOW_NONZEROS: Mapping[Form, float] = {"sparse": 0.32, "huffman": 0.96}
 """From so many non-zeros of a row in a window on, permutations beat gathers: else most is padding.
 
-A density of 1 % with windows of 32 columns, 2 % with 16.
+In the sparse form a density of 1 % with windows of 32 columns, 2 % with 16.
 """
 
 
@@ -86,15 +84,18 @@ def default_tunables(
 def default_window(shape: LayerShape, form: Form, target: Target, weight: WeightMatrix) -> int:
     """Columns of a window; 0 where the kernel reads no windows, or gathers are faster."""
     unit = vector_unit(target.features, default_lanes(shape, target))
-    if unit is None or not unit.windows or form not in WINDOWED_FORMS:
+    if unit is None or not unit.windows or form not in WINDOW_NONZEROS:
         return 0
     rows_kernel = shape.kind in ("matmul", "lstm", "gru") and not shape.ordinary_when_dense
     if not rows_kernel or shape.samples_at_once > MOST_SAMPLES:
         return 0
+    # Padding has to be decoded, too: it costs more than it saves where that is slow.
+    if form == "huffman" and not unit.byte_entries:
+        return 0
     window = unit.windows[0]
     if not shape.dtype == weight.dtype.name == "float32":
         return 0
-    return window if weight.density * window >= WINDOW_NONZEROS else 0
+    return window if weight.density * window >= WINDOW_NONZEROS[form] else 0
 
 
 def default_lanes(shape: LayerShape, target: Target) -> int:

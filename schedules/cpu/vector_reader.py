@@ -114,8 +114,8 @@ class VectorReader(WeightReader):
     def _read_step(self, slice_index: Expr, step: Expr) -> LaneEntries:
         if self.packed.window:
             window = self._window(slice_index, step)
-            offset = self._symbols("offsets", slice_index, step)
             code = self._lane_codes(slice_index, step)
+            offset = self._symbols("offsets", slice_index, step)
             value = self._values(code, slice_index, step)
             return LaneEntries(value, offset=offset, window=window)
         gap, code = self._gap_and_code(slice_index, step)
