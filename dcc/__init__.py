@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dcc.report import inspect as inspect
     from dcc.runtime import Module as Module
     from dcc.runtime import load as load
+    from dcc.training.finetuning import finetune as finetune
     from dcc.tuning import tune as tune
     from dcc.verification import verify as verify
 
@@ -31,6 +32,7 @@ _HOME = {
     "compile": "dcc.compilation",
     "compress": "dcc.compression",
     "decompress": "dcc.compression",
+    "finetune": "dcc.training.finetuning",
     "inspect": "dcc.report",
     "load": "dcc.runtime",
     "load_recipe": "dcc.recipes",
@@ -46,6 +48,7 @@ __all__ = [
     "compile",
     "compress",
     "decompress",
+    "finetune",
     "inspect",
     "load",
     "load_recipe",

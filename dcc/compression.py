@@ -221,5 +221,8 @@ def _options(table: WeightTable, recipe: Recipe) -> Iterator[tuple[str, LayerOpt
 
 def _changes_nothing(options: LayerOptions) -> bool:
     return options.skip or (
-        options.density is None and options.bits is None and options.structure != "n:m"
+        options.density is None
+        and options.threshold is None
+        and options.bits is None
+        and options.structure != "n:m"
     )

@@ -14,6 +14,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dcc.errors import RecipeError
+from dcc.training.settings import (
+    PruneSettings,
+    RetrainSettings,
+    ShareSettings,
+    TrainingSettings,
+)
 
 OperatorType = Literal["Conv", "Gemm", "MatMul", "Gather", "LSTM", "GRU", "bias"]
 
@@ -25,6 +31,7 @@ class LayerSettings(BaseModel):
 
     skip: bool = False
     density: Annotated[float, Field(gt=0, le=1)] | None = None
+    threshold: Annotated[float, Field(gt=0)] | None = None
     scope: Literal["layer", "global"] = "layer"
     structure: Literal["element", "n:m", "block"] = "element"
     n: Annotated[int, Field(ge=1)] = 2
@@ -58,6 +65,7 @@ class RecipeFile(BaseModel):
     global_: LayerSettings = Field(default_factory=LayerSettings, alias="global")
     operators: dict[OperatorType, LayerSettings] = {}
     layers: dict[str, LayerSettings] = {}
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
 
     @field_validator("layers")
     @classmethod
@@ -114,7 +122,7 @@ def _explain(details: Any, lines: Mapping[tuple[str, ...], int], origin: str) ->
         where += f", line {line}"
     key = ".".join(path) or "the file"
     if details["type"] == "extra_forbidden":
-        known = _keys(RecipeFile) if len(path) == 1 else list(LayerSettings.model_fields)
+        known = _known_keys(path)
         return f"{where}: unknown key '{key}'{_nearest(path[-1], known)} (known: {_choices(known)})"
     if "[key]" in details["loc"]:
         known = list(OperatorType.__args__)  # type: ignore[attr-defined]
@@ -123,8 +131,22 @@ def _explain(details: Any, lines: Mapping[tuple[str, ...], int], origin: str) ->
     if details["type"] == "value_error":
         return f"{where}: {key}: {details['msg'].removeprefix('Value error, ')}"
     message = details["msg"].replace("Input should", "it should")
-    message = message.replace("dictionary or instance of LayerSettings", "mapping of settings")
+    message = re.sub(r"dictionary or instance of \w+", "mapping of settings", message)
     return f"{where}: {key}: {message}, got {details['input']!r}"
+
+
+def _known_keys(path: tuple[str, ...]) -> list[str]:
+    """Name the keys that may stand where the last of ``path`` stands."""
+    if len(path) == 1:
+        return _keys(RecipeFile)
+    if path[0] != "training":
+        return list(LayerSettings.model_fields)
+    stages: dict[str, type[BaseModel]] = {
+        "prune": PruneSettings,
+        "retrain": RetrainSettings,
+        "share": ShareSettings,
+    }
+    return _keys(TrainingSettings if len(path) == 2 else stages[path[1]])
 
 
 def _keys(model: type[BaseModel]) -> list[str]:

@@ -1,12 +1,13 @@
 """Recipes: the YAML files that say how to compress, built in or the user's own.
 
-A file has up to five keys, all optional::
+A file has up to six keys, all optional::
 
     description: one line for `dcc recipes`
     extends: deep-compression          # a recipe to start from, by name or path
     global: {bits: 5}                  # for every weight
     operators: {Conv: {bits: 8}}       # by ONNX operator type; `bias`: those beside them
     layers: {"conv1.*": {skip: true}}  # by the weight's name or a regular expression
+    training: {prune: {epochs: 20}}    # how `dcc finetune` learns
 
 Later lines win over earlier ones: layers over operators over global, and a file over what it
 extends.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -71,7 +72,17 @@ def _merged(source: str, parents: tuple[str, ...]) -> Recipe:
         settings={**base.settings, **content.global_.stated()},
         operator_types=operators,
         layers=(*base.layers, *layers),
+        training=_merged_training(base.training, content.training.model_dump(exclude_unset=True)),
     )
+
+
+def _merged_training(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """``stated`` over ``base``, stage by stage and setting by setting."""
+    merged = dict(base)
+    for key, value in stated.items():
+        old = merged.get(key)
+        merged[key] = {**old, **value} if isinstance(old, dict) else value
+    return merged
 
 
 def _beside(extended: str, source: str) -> str:

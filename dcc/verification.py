@@ -127,6 +127,7 @@ def recipe_changed_weights(metadata: Mapping[str, Any]) -> bool:
     ]
     return any(
         values.get("density") is not None
+        or values.get("threshold") is not None
         or values.get("bits") is not None
         or values.get("structure", "element") == "n:m"
         for values in settings

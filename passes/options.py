@@ -26,6 +26,9 @@ class LayerOptions:
     density
         Fraction of weights to keep, 0 to 1; None prunes nothing and takes the zeros that are there
         as the mask.
+    threshold
+        Wins over a density: keep what is at least so many standard deviations of the weight in
+        magnitude (Han et al. 2015).
     scope
         Whether the magnitude threshold is found in each layer or over all layers of the model that
         say "global".
@@ -45,6 +48,7 @@ class LayerOptions:
 
     skip: bool = False
     density: float | None = None
+    threshold: float | None = None
     scope: Literal["layer", "global"] = "layer"
     structure: Structure = "element"
     n: int = 2
@@ -68,12 +72,15 @@ class Recipe:
         ``GRU``), and ``bias`` for the small tensors beside them.
     layers
         (name or regular expression, settings) in the order of the file; later ones win.
+    training
+        How `dcc finetune` learns (see :mod:`dcc.training.settings`); compression ignores it.
     """
 
     name: str = "lossless"
     settings: Mapping[str, Any] = field(default_factory=dict)
     operator_types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     layers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def for_layer(self, name: str, operator_type: str) -> LayerOptions:
         """Options of the weight ``name`` that an ONNX node of ``operator_type`` consumes."""

@@ -50,6 +50,11 @@ def threshold_mask(weight: Weight, threshold: float) -> Mask:
     return (_magnitudes(weight) >= threshold).reshape(weight.shape) & nonzero_mask(weight)
 
 
+def deviation(weight: Weight) -> float:
+    """Return the standard deviation, the unit of a recipe's ``threshold``."""
+    return float(np.std(weight.astype(np.float64))) if weight.size else 0.0
+
+
 def global_threshold(weights: list[Weight], density: float) -> float:
     """Return the magnitude that keeps the ``density`` of all ``weights`` together."""
     magnitudes = np.concatenate([_magnitudes(weight) for weight in weights])
@@ -126,6 +131,8 @@ def mask_for(weight: Weight, options: LayerOptions, threshold: float | None, axi
         if not 0 < options.n <= options.m:
             raise RecipeError(f"structure n:m needs 0 < n <= m, got {options.n}:{options.m}")
         return n_of_m_mask(weight, options.n, options.m, axis)
+    if options.threshold is not None:
+        return threshold_mask(weight, options.threshold * deviation(weight))
     if options.density is None:
         return nonzero_mask(weight)
     if options.structure == "block" and weight.ndim > 1:

@@ -8,6 +8,7 @@ from dcc import __version__
 from dcc.cli.benching import bench
 from dcc.cli.compiling import compile_
 from dcc.cli.compressing import compress, decompress
+from dcc.cli.finetuning import finetune
 from dcc.cli.inspecting import inspect, recipes, targets
 from dcc.cli.options import common_options
 from dcc.cli.running import run, verify
@@ -30,6 +31,7 @@ def main_group() -> None:
 
 for _command in (
     compress,
+    finetune,
     decompress,
     tune,
     compile_,

@@ -1,0 +1,102 @@
+"""A torch module with the weights that a recipe compresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from dcc.passes.options import LayerOptions
+from dcc.training.compressed_weight import CompressedWeight
+from dcc.training.settings import PruneSettings
+
+OptionsOf = Callable[[str], LayerOptions]
+
+
+class CompressibleModel:
+    """Runs a module with the masked or shared forms of its weights.
+
+    Attributes
+    ----------
+    module
+        Its parameters are the values that learn.
+    weights
+        Those that the recipe prunes or shares, by the name of the parameter.
+    """
+
+    def __init__(self, module: nn.Module, options_of: OptionsOf) -> None:
+        self.module = module
+        self.weights: dict[str, CompressedWeight] = {}
+        for name, parameter in module.named_parameters():
+            options = options_of(name)
+            wanted = any(
+                setting is not None
+                for setting in (options.density, options.threshold, options.bits)
+            )
+            if parameter.requires_grad and wanted and not options.skip:
+                self.weights[name] = CompressedWeight(name, parameter, options)
+
+    def __call__(self, samples: torch.Tensor) -> torch.Tensor:
+        """Compute the outputs for ``samples`` with the weights as they are stored."""
+        effective = {name: weight.effective() for name, weight in self.weights.items()}
+        return self.with_weights(effective, samples)
+
+    def with_weights(
+        self, effective: Mapping[str, torch.Tensor], samples: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute the outputs with these weights instead of the parameters of the same names."""
+        result = functional_call(self.module, dict(effective), (samples,))
+        return result[0] if isinstance(result, (tuple, list)) else result
+
+    def parameters(self, train_weights: bool = True) -> Iterator[nn.Parameter]:
+        """Yield what the optimiser moves: the module's parameters and the centroids.
+
+        ``train_weights`` False leaves out the values behind centroids.
+        """
+        for name, parameter in self.module.named_parameters():
+            weight = self.weights.get(name)
+            if weight is None or weight.centroids is None or train_weights:
+                yield parameter
+        for weight in self.weights.values():
+            if weight.centroids is not None:
+                yield weight.centroids
+
+    def prune(self, progress: float, settings: PruneSettings, generator: torch.Generator) -> None:
+        """Bring every mask to the density of this moment."""
+        for weight in self.weights.values():
+            weight.splicing = settings.strategy != "magnitude"
+            weight.prune(progress, settings, generator)
+
+    def values(self) -> dict[str, torch.Tensor]:
+        """Give the dense form of each compressed weight."""
+        return {name: weight.value() for name, weight in self.weights.items()}
+
+    @property
+    def density(self) -> float:
+        """Connections kept, over all weights that the recipe compresses."""
+        size = sum(weight.latent.numel() for weight in self.weights.values())
+        return sum(weight.kept for weight in self.weights.values()) / max(size, 1)
+
+    def projected_bytes(self) -> int:
+        """Bytes of the weights in the file as it would be written now."""
+        rest = sum(
+            4 * parameter.numel()
+            for name, parameter in self.module.named_parameters()
+            if name not in self.weights
+        )
+        return rest + sum(weight.projected_bytes() for weight in self.weights.values())
+
+    def state(self) -> dict[str, Any]:
+        """Everything that training changes."""
+        module = {name: value.clone() for name, value in self.module.state_dict().items()}
+        weights = {name: weight.state() for name, weight in self.weights.items()}
+        return {"module": module, "weights": weights}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take :meth:`state` back."""
+        self.module.load_state_dict(state["module"])
+        for name, weight in self.weights.items():
+            weight.load(state["weights"][name])

@@ -1,0 +1,111 @@
+"""What a training came to: bytes, and accuracy measured on the compiled module."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcc.compilation import compile as compile_model
+from dcc.container import Container
+from dcc.datasets import LabelledData
+from dcc.progress import track
+from dcc.runtime import load
+from dcc.training.epoch_report import EpochReport
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """The result of :func:`dcc.finetune`.
+
+    Attributes
+    ----------
+    container
+        The compressed model.
+    splits
+        One line about the data.
+    epochs
+        What each epoch came to.
+    dense_bytes, bytes
+        Of the ONNX file and of the container.
+    dense_validation, validation
+        Accuracy in percent before and after, on the split that chose between epochs.
+    dense_accuracy, accuracy
+        Accuracy in percent before and after, on the test split; ``accuracy`` is that of the module
+        compiled from the container, computing from its compressed weights.
+    max_drop, target_ratio
+        What was asked for.
+    """
+
+    container: Container = field(repr=False)
+    splits: str
+    epochs: list[EpochReport] = field(repr=False)
+    dense_bytes: int
+    bytes: int
+    dense_validation: float
+    validation: float
+    dense_accuracy: float
+    accuracy: float
+    max_drop: float | None = None
+    target_ratio: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the ONNX file over bytes of the container."""
+        return self.dense_bytes / self.bytes
+
+    @property
+    def drop(self) -> float:
+        """Percentage points lost on the test split."""
+        return self.dense_accuracy - self.accuracy
+
+    @property
+    def holds(self) -> bool:
+        """Whether the limits that were asked for are kept."""
+        small_enough = self.target_ratio is None or self.ratio >= self.target_ratio
+        return small_enough and (self.max_drop is None or self.drop <= self.max_drop + 1e-9)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the container, for ``--json``."""
+        names = (
+            "splits",
+            "dense_bytes",
+            "bytes",
+            "ratio",
+            "dense_validation",
+            "validation",
+            "dense_accuracy",
+            "accuracy",
+            "drop",
+            "max_drop",
+            "target_ratio",
+            "holds",
+        )
+        return {
+            **{name: getattr(self, name) for name in names},
+            "epochs": [asdict(report) for report in self.epochs],
+        }
+
+
+def compiled_accuracy(container: Container, data: LabelledData) -> float:
+    """Accuracy in percent of the module that is compiled from ``container`` for this machine.
+
+    Raises
+    ------
+    InputError
+        The data do not fit the model's input.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.so"
+        compile_model(container, path)
+        module = load(path)
+        spec = module.inputs[0]
+        answers = [
+            module(batch)[0].reshape(spec.shape[0], -1).argmax(1)
+            for batch in track("testing the compiled module", data.batches(spec))
+        ]
+    right = np.concatenate(answers)[: len(data.labels)] == data.labels
+    return 100.0 * int(right.sum()) / len(data.labels)
