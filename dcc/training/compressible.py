@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -51,18 +51,19 @@ class CompressibleModel:
         result = functional_call(self.module, dict(effective), (samples,))
         return result[0] if isinstance(result, (tuple, list)) else result
 
-    def parameters(self, train_weights: bool = True) -> Iterator[nn.Parameter]:
-        """Yield what the optimiser moves: the module's parameters and the centroids.
+    def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Give what the optimiser moves: what the module computes with, and what is behind it.
 
-        ``train_weights`` False leaves out the values behind centroids.
+        Behind centroids are the weights that share them, which only decide the next assignment.
         """
+        seen: list[nn.Parameter] = []
+        behind: list[nn.Parameter] = []
         for name, parameter in self.module.named_parameters():
             weight = self.weights.get(name)
-            if weight is None or weight.centroids is None or train_weights:
-                yield parameter
-        for weight in self.weights.values():
-            if weight.centroids is not None:
-                yield weight.centroids
+            shared = weight is not None and weight.centroids is not None
+            (behind if shared else seen).append(parameter)
+        centroids = (weight.centroids for weight in self.weights.values())
+        return [*seen, *(book for book in centroids if book is not None)], behind
 
     def prune(self, progress: float, settings: PruneSettings, generator: torch.Generator) -> None:
         """Bring every mask to the density of this moment."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from dcc.training.batches import Batches
@@ -21,6 +20,11 @@ Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Evaluate: TypeAlias = Callable[[Callable[[torch.Tensor], torch.Tensor]], Evaluation]
 
 _LAST_RATE = 0.01
+_BEHIND = 0.1
+"""Rate of weights behind centroids: the steps of Adam are as large for them as for a centroid, and
+at the full rate an epoch would carry many past their neighbours' borders."""
+_REASSIGNING = 0.6
+"""Share of the epochs after which assignments stay, so that the centroids settle."""
 _SEED_STRIDE = 100_003
 
 
@@ -81,9 +85,11 @@ class StageRun:
         own = getattr(settings, self.stage)
         self.epochs = settings.epochs_of(self.stage)
         self._rate = own.learning_rate or settings.learning_rate
-        train_weights = self.stage != "share" or settings.share.reassign
-        parameters = list(self.learning.model.parameters(train_weights))
-        self.optimizer = _optimizer(parameters, self._rate, settings)
+        seen, behind = self.learning.model.parameters()
+        groups: list[dict[str, Any]] = [{"params": seen, "scale": 1.0}]
+        if behind and settings.share.reassign:
+            groups.append({"params": behind, "scale": _BEHIND})
+        self.optimizer = _optimizer(groups, self._rate, settings)
         self._generator = torch.Generator()
 
     def run_epoch(self) -> EpochReport:
@@ -139,14 +145,18 @@ class StageRun:
             return
         cosine = 0.5 * (1.0 + math.cos(math.pi * step / max(steps, 1)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate * (_LAST_RATE + (1.0 - _LAST_RATE) * cosine)
+            group["lr"] = group["scale"] * self._rate * (_LAST_RATE + (1.0 - _LAST_RATE) * cosine)
 
     def _after_epoch(self, moved: dict[str, torch.Tensor]) -> None:
         model, settings = self.learning.model, self.learning.settings
         for name, weight in model.weights.items():
             if weight.density is not None:
                 weight.forget(moved[name] == 0)
-        if self.stage == "share" and settings.share.reassign and self.epoch < self.epochs:
+        if (
+            self.stage == "share"
+            and settings.share.reassign
+            and self.epoch <= _REASSIGNING * self.epochs
+        ):
             for weight in model.weights.values():
                 weight.reassign(settings.share.entropy)
 
@@ -165,13 +175,13 @@ class StageRun:
 
 
 def _optimizer(
-    parameters: list[nn.Parameter], rate: float, settings: TrainingSettings
+    groups: list[dict[str, Any]], rate: float, settings: TrainingSettings
 ) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+            groups, rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
         )
-    return torch.optim.AdamW(parameters, rate, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(groups, rate, weight_decay=settings.weight_decay)
 
 
 def _note_gradients(model: CompressibleModel, moved: dict[str, torch.Tensor]) -> None:
