@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
 from dcc.schedules.form_sizes import FormSizes
 from dcc.schedules.layer_shape import LayerShape
-from dcc.schedules.tunables import default_lanes
+from dcc.schedules.memory_traffic import nanoseconds_of_reading
+from dcc.schedules.tunables import default_lanes, default_window
 from dcc.targets.target import Target
 
 REFERENCE_VECTOR = 16
@@ -47,8 +48,8 @@ PIXEL_ELEMENT = 0.28
 """Nanoseconds of an element of its padded input or of its output: copies, sums, stores."""
 ORDINARY_MULTIPLICATION = {"convolution": 0.024, "depthwise": 0.083, "matmul": 0.019}
 """Nanoseconds of one multiplication where the dense form is TVM's operator."""
-BYTES_PER_NANOSECOND = 8.0
-"""Main memory, one core."""
+WINDOWED = FormCosts(0.055, 0.03, 0.76)
+"""The sparse form with windows; its entries count the padding."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Estimate:
 def estimate_all(weight: WeightMatrix, shape: LayerShape, target: Target) -> dict[Form, Estimate]:
     """Estimate every form that can store ``weight``."""
     legal: list[Form] = [form for form in FORMS if weight.refusal(form) is None]
-    counts = FormSizes(weight, default_lanes(shape, target))
+    counts = FormSizes(weight, default_lanes(shape, target), _windowed(weight, shape, target))
     sizes = {form: counts.bytes_of(form) for form in legal}
     coded = [size for form, size in sizes.items() if form != "dense"]
     result = {}
@@ -105,10 +106,17 @@ def _time(
     else:
         reads = shape.recurrence.steps if shape.recurrence is not None else 1
         samples = shape.recurrence.batch if shape.recurrence is not None else shape.samples
+        if form == "sparse" and _windowed(weight, shape, target):
+            cost = WINDOWED
         each = cost.row_entry + cost.row_sample * (samples - 1)
         arithmetic = entries * each * width * reads
-    traffic = touched * reads / BYTES_PER_NANOSECOND if touched > target.caches.level2 else 0.0
+    traffic = nanoseconds_of_reading(touched, target) * reads
     return max(arithmetic / max(target.cores, 1), traffic)
+
+
+def _windowed(weight: WeightMatrix, shape: LayerShape, target: Target) -> bool:
+    """Tell whether the default schedule of the sparse form has windows of columns."""
+    return weight.mask is not None and default_window(shape, "sparse", target, weight) > 0
 
 
 def _ordinary_kind(shape: LayerShape) -> str:
