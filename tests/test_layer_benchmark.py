@@ -9,6 +9,7 @@ from alternation import Contender, Latency, alternate, latency, turns
 from layer_cases import CONVOLUTIONS, LAYERS, Case, at_density, layer_model, random_weight
 from memory import growth, status
 from ratios import DENSE, INT8, Row, geometric_mean, group_means, record
+from roofline import bound, weight_of
 from yardstick import parse
 
 
@@ -137,3 +138,16 @@ huffman, four slices interleaved      4.106 ms    2.5x dense
 def test_memory_counts_from_before_the_model_was_loaded():
     assert growth({"before": 100, "peak": 350}, "peak") == 250
     assert 0 < status("VmRSS") <= status("VmHWM")
+
+
+def test_a_roofline_counts_what_the_weight_holds():
+    case = Case("", (640, 160), 0.1)
+    weight = weight_of(case, 3)
+    values = random_weight(case, np.random.default_rng(3)).T
+    np.testing.assert_allclose(weight.codebook[weight.codes], values, atol=1e-7)
+    rates = {"cache_bytes": 1e9, "memory_bytes": 1e8, "permutes": 1e9, "multiplications": 1e9}
+    near = bound(weight, {**rates, "gathers": 1e8}, last_level=1 << 30)
+    far = bound(weight, {**rates, "gathers": 1e8}, last_level=0)
+    assert near.entries > np.count_nonzero(values)
+    assert far.traffic == pytest.approx(10 * near.traffic)
+    assert near.instructions == pytest.approx(3 * near.entries / 16 * 1e-9)
