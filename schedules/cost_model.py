@@ -38,9 +38,9 @@ class FormCosts:
 
 COSTS: dict[Form, FormCosts] = {
     "dense": FormCosts(0.044, 0.0135, 0.2),
-    "codebook": FormCosts(0.046, 0.014, 0.74),
+    "codebook": FormCosts(0.029, 0.017, 0.74),
     "sparse": FormCosts(0.25, 0.13, 0.76),
-    "huffman": FormCosts(0.88, 0.33, 2.4),
+    "huffman": FormCosts(0.45, 0.25, 2.4),
 }
 PIXEL_MULTIPLICATION = 0.041
 """Nanoseconds of one multiplication in the pixel kernel, in whole vectors of 16 lanes."""
@@ -48,8 +48,11 @@ PIXEL_ELEMENT = 0.28
 """Nanoseconds of an element of its padded input or of its output: copies, sums, stores."""
 ORDINARY_MULTIPLICATION = {"convolution": 0.024, "depthwise": 0.083, "matmul": 0.019}
 """Nanoseconds of one multiplication where the dense form is TVM's operator."""
-WINDOWED = FormCosts(0.055, 0.03, 0.76)
-"""The sparse form with windows; its entries count the padding."""
+WINDOWED: dict[Form, FormCosts] = {
+    "sparse": FormCosts(0.056, 0.041, 0.76),
+    "huffman": FormCosts(0.22, 0.08, 2.4),
+}
+"""Forms with windows of columns; their entries count the padding."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +109,19 @@ def _time(
     else:
         reads = shape.recurrence.steps if shape.recurrence is not None else 1
         samples = shape.recurrence.batch if shape.recurrence is not None else shape.samples
-        if form == "sparse" and _windowed(weight, shape, target):
-            cost = WINDOWED
+        if form in _windowed(weight, shape, target):
+            cost = WINDOWED[form]
         each = cost.row_entry + cost.row_sample * (samples - 1)
         arithmetic = entries * each * width * reads
     traffic = nanoseconds_of_reading(touched, target) * reads
     return max(arithmetic / max(target.cores, 1), traffic)
 
 
-def _windowed(weight: WeightMatrix, shape: LayerShape, target: Target) -> bool:
-    """Tell whether the default schedule of the sparse form has windows of columns."""
-    return weight.mask is not None and default_window(shape, "sparse", target, weight) > 0
+def _windowed(weight: WeightMatrix, shape: LayerShape, target: Target) -> list[Form]:
+    """Return the forms whose default schedule has windows of columns."""
+    if weight.mask is None:
+        return []
+    return [form for form in WINDOWED if default_window(shape, form, target, weight)]
 
 
 def _ordinary_kind(shape: LayerShape) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from dcc.codegen.code_grid import code_width
@@ -10,6 +12,7 @@ from dcc.codegen.weight_matrix import Form, WeightMatrix
 WINDOW_PADDING, WINDOW_POWER = 0.065, -0.84
 """Padding of windows of 32 columns over 16 rows: 0.065 of the non-zeros at full density, and by
 this power of the density; measured from 0.02 (2.8 entries a non-zero) to 0.25 (1.2)."""
+WINDOW_OFFSET_BITS = 5
 WINDOW_ENTRY_BYTES = 34 / 16
 """16 entries of two bytes and, for all of them, where their window starts."""
 
@@ -19,14 +22,14 @@ class FormSizes:
 
     Parameters
     ----------
-    windows
-        The sparse form has windows of columns instead of gaps.
+    windowed
+        The forms that have windows of columns instead of gaps.
     """
 
-    def __init__(self, weight: WeightMatrix, lanes: int, windows: bool = False) -> None:
+    def __init__(self, weight: WeightMatrix, lanes: int, windowed: Collection[Form] = ()) -> None:
         self.weight = weight
         self.lanes = lanes
-        self.windows = windows
+        self.windowed = windowed
         size = weight.grid.size
         if weight.mask is None:
             self.gaps = np.zeros(0, dtype=np.int64)
@@ -40,10 +43,13 @@ class FormSizes:
         """Entries that a kernel reads: fillers among them, padding of lanes not."""
         if form in ("dense", "codebook"):
             return int(self.weight.grid.size)
-        if form == "sparse" and self.windows:
-            padding = WINDOW_PADDING * max(self.weight.density, 1e-3) ** WINDOW_POWER
-            return int(self.kept * (1 + padding))
+        if form in self.windowed:
+            return int(self.kept * (1 + self._padding()))
         return self._entries(self._uncoded_width()[1])
+
+    def _padding(self) -> float:
+        """Entries without a weight for each with one, in windows."""
+        return WINDOW_PADDING * max(self.weight.density, 1e-3) ** WINDOW_POWER
 
     def _entries(self, gap_bits: int) -> int:
         if self.weight.mask is None:
@@ -68,13 +74,13 @@ class FormSizes:
         if form == "codebook":
             return weight.grid.size * code_width(weight.code_bits) // 8 + codebook
         values = 0 if weight.codebook is not None else self.entries(form) * item
-        if form == "sparse" and self.windows:
+        if form == "sparse" and form in self.windowed:
             return int(self.entries(form) * WINDOW_ENTRY_BYTES) + values + codebook + 4 * slices
         if form == "sparse":
             return (
                 self.entries(form) * self._uncoded_width()[0] // 8 + values + codebook + 4 * slices
             )
-        bits = self._entropy_bits()
+        bits = self._window_bits() if form in self.windowed else self._entropy_bits()
         table = 4 << self._table_bits(bits)
         return int(bits / 8) + values + codebook + table + slices * (8 + 6 * self.lanes)
 
@@ -85,6 +91,14 @@ class FormSizes:
             alphabet += int(np.ceil(-np.log2(max(self.weight.density, 2.0**-10)))) + 2
         paid = int(np.log2(max(bits, 64) / 64))
         return max(4, min(paid, alphabet, 12))
+
+    def _window_bits(self) -> float:
+        """Bits of offsets and codes, and what tells padding apart."""
+        weight = self.weight
+        codes = 0.0 if weight.codes is None else _entropy(weight.codes[weight.mask].ravel())
+        share = self._padding() / (1 + self._padding())
+        flag = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+        return self.kept * WINDOW_OFFSET_BITS + codes + self.entries("huffman") * float(flag)
 
     def _entropy_bits(self) -> float:
         weight = self.weight
