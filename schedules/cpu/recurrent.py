@@ -17,6 +17,7 @@ from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.vector_units import VectorUnit
+from dcc.schedules.cpu.cells import Cells, each_cells
 from dcc.schedules.cpu.product import emit_product, make_reader
 from dcc.schedules.cpu.rows import worth_parallel
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
@@ -95,20 +96,25 @@ def lstm(
         with T.serial(0, sizes.steps) as step:
             place = bind("place", sizes.place(step))
             _product(reader, hidden, gates, sizes)
-            with T.grid(sizes.batch, n) as (sample, unit):
+
+            def update(cells: Cells) -> None:
+                sample, here = cells.sample, cells.at()
 
                 def gate(index: int) -> Expr:
-                    at = index * n + unit
+                    at = cells.at(index * n)
                     return gates[sample, at] + projected[place, sample, at]
 
-                into = bind("input_gate", tir.sigmoid(gate(0)))
-                out = bind("output_gate", tir.sigmoid(gate(1)))
-                keep = 1.0 - into if input_forget else tir.sigmoid(gate(2))
-                new_cell = bind("new_cell", keep * cell[sample, unit] + into * tir.tanh(gate(3)))
-                new_hidden = bind("new_hidden", out * tir.tanh(new_cell))
-                T.buffer_store(cell, new_cell, [sample, unit])
-                T.buffer_store(hidden, new_hidden, [sample, unit])
-                T.buffer_store(every, new_hidden, [place, sample, unit])
+                into = cells.name("input_gate", cells.sigmoid(gate(0)))
+                out = cells.name("output_gate", cells.sigmoid(gate(1)))
+                keep = cells.one_minus(into) if input_forget else cells.sigmoid(gate(2))
+                new_cell = keep * cell[sample, here] + into * cells.tanh(gate(3))
+                new_cell = cells.name("new_cell", new_cell)
+                new_hidden = cells.name("new_hidden", out * cells.tanh(new_cell))
+                T.buffer_store(cell, new_cell, [sample, here])
+                T.buffer_store(hidden, new_hidden, [sample, here])
+                T.buffer_store(every, new_hidden, [place, sample, here])
+
+            each_cells(sizes.batch, n, vectors, update)
     return builder.get()
 
 
@@ -141,29 +147,36 @@ def gru(
         with T.serial(0, sizes.steps) as step:
             place = bind("place", sizes.place(step))
 
-            def gate(sample: Expr, unit: Expr, index: int) -> Expr:
-                at = index * n + unit
-                return gates[sample, at] + projected[place, sample, at] + bias[at]
+            def gate(cells: Cells, index: int) -> Expr:
+                at = cells.at(index * n)
+                return gates[cells.sample, at] + projected[place, cells.sample, at] + bias[at]
+
+            def reset(cells: Cells) -> None:
+                old = hidden[cells.sample, cells.at()]
+                kept = cells.sigmoid(gate(cells, 1)) * old
+                T.buffer_store(reset_hidden, kept, [cells.sample, cells.at()])
+
+            def update(cells: Cells) -> None:
+                sample, here = cells.sample, cells.at()
+                share = cells.name("update_gate", cells.sigmoid(gate(cells, 0)))
+                if linear_before_reset:
+                    at = cells.at(2 * n)
+                    kept = cells.name("reset_gate", cells.sigmoid(gate(cells, 1)))
+                    inner = projected[place, sample, at] + kept * (gates[sample, at] + bias[at])
+                else:
+                    inner = gate(cells, 2)
+                candidate = cells.name("candidate", cells.tanh(inner))
+                old = hidden[sample, here]
+                new = cells.one_minus(share) * candidate + share * old
+                new_hidden = cells.name("new_hidden", new)
+                T.buffer_store(hidden, new_hidden, [sample, here])
+                T.buffer_store(every, new_hidden, [place, sample, here])
 
             _product(reader, hidden, gates, sizes)
             if not linear_before_reset:
-                with T.grid(sizes.batch, n) as (sample, unit):
-                    reset = tir.sigmoid(gate(sample, unit, 1)) * hidden[sample, unit]
-                    T.buffer_store(reset_hidden, reset, [sample, unit])
+                each_cells(sizes.batch, n, vectors, reset)
                 _candidate_product(reader, reset_hidden, gates, sizes)
-            with T.grid(sizes.batch, n) as (sample, unit):
-                update = bind("update_gate", tir.sigmoid(gate(sample, unit, 0)))
-                if linear_before_reset:
-                    at = 2 * n + unit
-                    reset = bind("reset_gate", tir.sigmoid(gate(sample, unit, 1)))
-                    inner = projected[place, sample, at] + reset * (gates[sample, at] + bias[at])
-                else:
-                    inner = gate(sample, unit, 2)
-                candidate = bind("candidate", tir.tanh(inner))
-                old = hidden[sample, unit]
-                new_hidden = bind("new_hidden", (1.0 - update) * candidate + update * old)
-                T.buffer_store(hidden, new_hidden, [sample, unit])
-                T.buffer_store(every, new_hidden, [place, sample, unit])
+            each_cells(sizes.batch, n, vectors, update)
     return builder.get()
 
 
