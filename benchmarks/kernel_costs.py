@@ -156,8 +156,8 @@ def measure_elements(figures: Figures) -> None:
         figures["pixel element", "sparse"].append((found[""] - entries) / elements)
 
 
-def measure_ordinary(figures: Figures) -> None:
-    """Time the dense form of convolutions and of large matmuls: TVM's operators."""
+def measure_dense(figures: Figures) -> None:
+    """Time the dense form of convolutions and of large matmuls."""
     # channels, outputs, size of the kernel, side of the image, groups, stride
     layers = {
         "convolution": [
@@ -177,14 +177,14 @@ def measure_ordinary(figures: Figures) -> None:
                 "Conv", ["x", "w"], ["y"], pads=[size // 2] * 4, group=groups, strides=[stride] * 2
             )
             seconds = run_layer(node, weight, [1, channels, side, side])
-            figures["ordinary multiplication", name].append(
+            figures["dense multiplication", name].append(
                 seconds / (weight.size * (side // stride) ** 2)
             )
     for rows, columns in ((512, 512), (1024, 256)):
         node = helper.make_node("MatMul", ["x", "w"], ["y"])
         weight = RANDOM.standard_normal((columns, rows))
         seconds = run_layer(node, weight, [64, columns])
-        figures["ordinary multiplication", "matmul"].append(seconds / (weight.size * 64))
+        figures["dense multiplication", "matmul"].append(seconds / (weight.size * 64))
 
 
 def run_layer(node: onnx.NodeProto, weight: np.ndarray, shape: list[int]) -> float:
@@ -231,14 +231,14 @@ def constant(name: str, form: str) -> float:
         return cost_model.PIXEL_MULTIPLICATION
     if name == "pixel element":
         return cost_model.PIXEL_ELEMENT
-    if name == "ordinary multiplication":
-        return cost_model.ORDINARY_MULTIPLICATION[form]
+    if name == "dense multiplication":
+        return cost_model.DENSE_MULTIPLICATION[form]
     return getattr(cost_model.COSTS[form], name)
 
 
 def main() -> None:
     figures: Figures = defaultdict(list)
-    for measure in (measure_rows, measure_pixels, measure_elements, measure_ordinary):
+    for measure in (measure_rows, measure_pixels, measure_elements, measure_dense):
         measure(figures)
     print(f"{platform.processor() or platform.machine()}, {HOST.vector_floats} floats a vector")
     print(f"{'nanoseconds of':24} {'':12} {'measured':>9} {'least':>8} {'most':>8} {'model':>8}")

@@ -25,6 +25,7 @@ from dcc.passes.weight_views import BoundValues
 
 LARGEST = float(np.finfo(np.float32).max)
 BOUNDS: tuple[str, ...] = ("minimum", "maximum")
+AFFINE = ("relax.add", "relax.multiply", "relax.subtract")
 
 
 @tvm.transform.module_pass(opt_level=0, name="dcc.FuseEpilogue")
@@ -97,7 +98,7 @@ def _single(call: relax.Call) -> relax.Var | None:
     name = getattr(call.op, "name", "")
     if name in ("relax.nn.relu", "relax.clip"):
         return call.args[0] if isinstance(call.args[0], relax.Var) else None
-    if name in ("relax.add", "relax.multiply", "relax.subtract"):
+    if name in (*AFFINE, "relax.maximum", "relax.minimum"):
         variables = [a for a in call.args if isinstance(a, relax.Var)]
         if len(variables) == 1 and isinstance(_constant(call), np.ndarray):
             ordered = name == "relax.subtract"
@@ -122,6 +123,8 @@ def _fused(layer: CodedLayer, call: relax.Call, operand: relax.Var) -> CodedLaye
         low, high = (float(_scalar(argument)) for argument in call.args[1:])
         return _bounded(layer, bounds, low, high)
     operand_value = _constant(call)
+    if name not in AFFINE and operand_value is not None:
+        return _bounded_by(layer, bounds, call, operand, operand_value)
     if bounds or operand_value is None:
         return None
     channel = _per_channel(operand_value, layer, operand, call)
@@ -135,6 +138,23 @@ def _fused(layer: CodedLayer, call: relax.Call, operand: relax.Var) -> CodedLaye
         shift = channel if name == "relax.add" else -channel
         bias = shift if bias is None else bias + shift
     return replace(layer, scale=_expression(scale), bias=_expression(bias))
+
+
+def _bounded_by(
+    layer: CodedLayer,
+    bounds: dict[str, float],
+    call: relax.Call,
+    operand: relax.Var,
+    value: npt.NDArray[np.floating],
+) -> CodedLayer | None:
+    """Clip by the one number of a maximum or minimum, if it is one and no NaN."""
+    same = list(call.ty.shape) == list(operand.ty.shape) and call.ty.dtype == operand.ty.dtype
+    if value.size != 1 or not same or np.isnan(value).any():
+        return None
+    bound = float(value.reshape(-1)[0])
+    if call.op.name == "relax.maximum":
+        return _bounded(layer, bounds, bound, None)
+    return _bounded(layer, bounds, -np.inf, bound)
 
 
 def _bounded(

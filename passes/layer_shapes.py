@@ -52,12 +52,16 @@ def layer_shape(layer: CodedLayer) -> LayerShape:
         names = ("input_forget", "linear_before_reset")
         flags = {str(name): bool(attributes[name]) for name in names if name in attributes}
         return LayerShape(layer.kind, recurrence=sizes, flags=flags)
-    plain = layer.kind == "matmul"
+    geometry = None if layer.kind == "matmul" else _geometry(layer, shape)
+    samples = math.prod(shape[:-1]) if geometry is None else 1
+    if geometry is not None and geometry.one_window:
+        # One multiplication a weight: there are no pixels to share its reading.
+        geometry, samples = None, shape[0]
     return LayerShape(
-        layer.kind,
+        "matmul" if geometry is None else layer.kind,
         dtype_of(data),
-        samples=math.prod(shape[:-1]) if plain else 1,
-        geometry=None if plain else _geometry(layer, shape),
+        samples=samples,
+        geometry=geometry,
         scale=layer.scale is not None,
         bias=layer.bias is not None,
         activation=Activation(attributes.get("minimum"), attributes.get("maximum")),

@@ -3,9 +3,8 @@
     y = dcc.codebook_matmul(x, codes, codebook, form="sparse")
         ->    y = call_tir(fc1_sparse, (x, const bases, const entries, const codebook))
 
-The dense form of a convolution or of a matmul over many samples becomes the ordinary operator over
-the dense weight; otherwise it is a kernel like the others. Either way a weight that is worth coding
-is coded in the file and decoded by a call of ``expand``, which ``LinkWeights`` moves to load time.
+Where a weight of the dense form is worth coding, it is coded in the file and decoded by a call of
+``expand``, which ``LinkWeights`` moves to load time.
 The huffman form reads its symbols uncoded until ``FoldHuffmanDecode``.
 """
 
@@ -20,14 +19,13 @@ from tvm import relax
 from tvm import tirx as tir
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from dcc.codegen.packed import PackedWeight, pack
+from dcc.codegen.packed import PackedWeight
 from dcc.codegen.packing import Packing
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.errors import EncodingError
 from dcc.passes.layer_shapes import layer_shape, shape_of, weight_matrix
 from dcc.passes.operators.coded_layers import TUNABLES, CodedLayer, coded_layer
 from dcc.passes.operators.recurrent import recurrence_types
-from dcc.passes.ordinary_layers import ordinary_layer, reshaped
 from dcc.passes.parameters import MAIN, constant, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import estimate_all
@@ -81,8 +79,6 @@ class _Legalizer(PyExprMutator):
             return rewritten
         shape, weight = layer_shape(layer), weight_matrix(layer, self.table)
         form: Form = layer.attributes["form"] or "dense"
-        if form == "dense" and shape.ordinary_when_dense:
-            return self._ordinary(layer, shape, weight, rewritten)
         tunables, packed = self._packed(layer, shape, weight, form)
         kernel = build_kernel(shape, packed, self.target, tunables)
         weights = self._weights(layer, shape, weight, packed)
@@ -113,7 +109,7 @@ class _Legalizer(PyExprMutator):
             if coded is not None:
                 # One lane: the decoder writes rows in order, the kernel reads slices of lanes.
                 values = packed.arrays["values"]
-                return [self._decoded(layer, coded, values.shape, lanes=packed.lanes)]
+                return [self._decoded(layer, coded, values.shape, packed.lanes)]
         self.table.note_packed(name, packed)
         return [constant(array) for array in packed.arrays.values()]
 
@@ -122,14 +118,12 @@ class _Legalizer(PyExprMutator):
         layer: CodedLayer,
         coded: PackedWeight,
         shape: tuple[int, ...],
-        *,
-        transposed: bool = False,
-        lanes: int | None = None,
+        lanes: int,
     ) -> relax.Var:
         """Call the decoder of the dense weight."""
         name = layer.attributes["layer"]
         self.table.note_packed(name, coded)
-        kernel = expand(coded, shape, transposed=transposed, lanes=lanes)
+        kernel = expand(coded, shape, lanes=lanes)
         kernel = self._attributed(kernel, name, coded).with_attr(EXPAND, 1)
         variable = self.builder_.add_func(kernel, f"{_identifier(name)}_expand")
         self.table.packed[variable.name_hint] = coded
@@ -147,23 +141,6 @@ class _Legalizer(PyExprMutator):
             return None
         sort = shape.kind not in ("take", "gru")
         return pack_for(weight, best.form, Packing(self.target.vector_floats, sort=sort))
-
-    def _ordinary(
-        self, layer: CodedLayer, shape: LayerShape, weight: WeightMatrix, call: relax.Call
-    ) -> relax.Expr:
-        """Express the layer by TVM's own operators over the dense weight."""
-        dense_shape = tuple(shape_of(layer.weight[0]))
-        transposed = layer.kind == "matmul"
-        if transposed:
-            dense_shape = dense_shape[::-1]
-        coded = self._smallest(weight, shape)
-        if coded is not None:
-            operand: relax.Expr = self._decoded(layer, coded, dense_shape, transposed=transposed)
-        else:
-            values = weight.decode()
-            self.table.note_packed(layer.attributes["layer"], pack(weight, "dense", Packing(1)))
-            operand = constant((values.T if transposed else values).reshape(dense_shape).copy())
-        return self.builder_.normalize(ordinary_layer(layer, operand, shape_of(call)))
 
     def _attributed(self, kernel: tir.PrimFunc, name: str, packed: PackedWeight) -> tir.PrimFunc:
         kernel = in_root_block(kernel).without_attr("global_symbol")
@@ -183,12 +160,12 @@ class _Legalizer(PyExprMutator):
     ) -> relax.Expr:
         name = layer.attributes["layer"]
         kernel = self._attributed(kernel, name, packed)
-        variable = self.builder_.add_func(kernel, f"{_identifier(name)}_{layer.kind}_{packed.form}")
+        variable = self.builder_.add_func(kernel, f"{_identifier(name)}_{shape.kind}_{packed.form}")
         self.table.packed[variable.name_hint] = packed
         data, out = self._flattened(layer, shape, packed)
         epilogue = [part for part in (layer.scale, layer.bias) if part is not None]
         result = relax.call_tir(variable, [*data, *weights, *epilogue], out)
-        if layer.kind not in ("matmul", "take"):
+        if shape.kind not in ("matmul", "take"):
             return result
         return reshaped(self.builder_.emit(result), shape_of(call))
 
@@ -196,7 +173,7 @@ class _Legalizer(PyExprMutator):
         self, layer: CodedLayer, shape: LayerShape, packed: PackedWeight
     ) -> tuple[list[relax.Expr], list[relax.TensorType] | relax.TensorType]:
         """Shape the kernel's data arguments, and give the types of its results."""
-        if layer.kind == "matmul":
+        if shape.kind == "matmul":
             x = reshaped(layer.data[0], [shape.samples, packed.columns])
             return [self.builder_.emit(x)], relax.TensorType(
                 [shape.samples, packed.rows], shape.dtype
@@ -214,6 +191,12 @@ class _Legalizer(PyExprMutator):
         g = shape.geometry
         spatial = [g.out_width] if layer.kind == "conv1d" else [g.out_height, g.out_width]
         return layer.data, relax.TensorType([g.batch, g.outputs, *spatial], shape.dtype)
+
+
+def reshaped(value: relax.Expr, shape: list[int]) -> relax.Expr:
+    """Reshape ``value``, which has a type; itself where it has that shape, to spare a copy."""
+    same = [int(size) for size in value.ty.shape] == shape
+    return value if same else relax.op.reshape(value, shape)
 
 
 def _identifier(name: str) -> str:

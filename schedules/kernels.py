@@ -19,6 +19,8 @@ from dcc.codegen.vector_units import vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.errors import CompileError
 from dcc.schedules.cpu.conv import conv
+from dcc.schedules.cpu.dense_conv import dense_conv, fits_groups
+from dcc.schedules.cpu.dense_matmul import dense_matmul
 from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.matmul import matmul
 from dcc.schedules.cpu.pixel_tiles import PixelTiling
@@ -73,6 +75,16 @@ def build_kernel(
     tiling = pixel_tiling(tunables, target)
     if shape.kind == "take":
         return take(packed, shape.samples, shape.index_dtype, shape.dtype)
+    dense = packed.form == "dense" and shape.by_pixels
+    if shape.kind == "matmul" and dense:
+        return dense_matmul(
+            packed,
+            shape.samples,
+            shape.dtype,
+            epilogue,
+            accumulator,
+            vector=target.vector_floats,
+        )
     if shape.kind == "matmul":
         return matmul(
             packed,
@@ -85,6 +97,17 @@ def build_kernel(
             in_flight=in_flight,
             tiling=tiling,
         )
+    spatial = 1 if shape.kind == "conv1d" else 2
+    if shape.geometry is not None and dense and fits_groups(packed, shape.geometry):
+        return dense_conv(
+            packed,
+            shape.geometry,
+            shape.dtype,
+            epilogue,
+            accumulator,
+            vector=target.vector_floats,
+            spatial=spatial,
+        )
     if shape.geometry is not None:
         return conv(
             packed,
@@ -93,7 +116,7 @@ def build_kernel(
             epilogue,
             accumulator,
             vector=target.vector_floats,
-            spatial=1 if shape.kind == "conv1d" else 2,
+            spatial=spatial,
             unit=unit,
             tiling=tiling,
         )

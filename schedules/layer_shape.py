@@ -51,6 +51,6 @@ class LayerShape:
         return self.samples if self.recurrence is None else self.recurrence.batch
 
     @property
-    def ordinary_when_dense(self) -> bool:
-        """Whether the dense form is the ordinary operator, with the schedules that those have."""
+    def by_pixels(self) -> bool:
+        """Whether pixels (or many samples) share each reading of a weight: not the rows kernel."""
         return self.geometry is not None or (self.kind == "matmul" and self.samples >= MANY_SAMPLES)

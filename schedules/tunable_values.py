@@ -23,8 +23,6 @@ FLAGS = frozenset(field.name for field in fields(Packing) if field.type == "bool
 
 def choices(case: Case) -> dict[str, tuple[Value, ...]]:
     """List the values of each tunable that has several in this case, the default first."""
-    if case.form == "dense" and case.shape.ordinary_when_dense:
-        return {}  # TVM's own operator computes the layer
     default = default_values(case)
     found = {}
     for tunable in TUNABLES:

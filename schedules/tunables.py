@@ -17,6 +17,8 @@ from dcc.codegen.code_tables import BYTE_TABLE_BITS
 from dcc.codegen.packing import Packing
 from dcc.codegen.vector_units import VectorUnit, vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
+from dcc.schedules.cpu.dense_conv import tile_channels
+from dcc.schedules.cpu.dense_matmul import PANEL_VECTORS
 from dcc.schedules.cpu.vector_rows import MOST_SAMPLES
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.target import Target
@@ -62,9 +64,11 @@ def default_tunables(
     shape: LayerShape, form: Form, target: Target, weight: WeightMatrix
 ) -> Tunables:
     """Return the decisions of the default schedule."""
+    if form == "dense":
+        return Tunables(Packing(dense_lanes(shape, target)))
     # A lookup finds its row by number, and the GRU computes a range of rows apart.
     # Many samples write the rows of a slice side by side.
-    many = shape.kind == "matmul" and shape.ordinary_when_dense
+    many = shape.kind == "matmul" and shape.by_pixels
     sort = shape.kind not in ("take", "gru") and not many
     window = default_window(shape, form, target, weight)
     lanes = default_lanes(shape, target)
@@ -86,7 +90,7 @@ def default_window(shape: LayerShape, form: Form, target: Target, weight: Weight
     unit = vector_unit(target.features, default_lanes(shape, target))
     if unit is None or not unit.windows or form not in WINDOW_NONZEROS:
         return 0
-    rows_kernel = shape.kind in ("matmul", "lstm", "gru") and not shape.ordinary_when_dense
+    rows_kernel = shape.kind in ("matmul", "lstm", "gru") and not shape.by_pixels
     if not rows_kernel or shape.samples_at_once > MOST_SAMPLES:
         return 0
     # Padding has to be decoded, too: it costs more than it saves where that is slow.
@@ -96,6 +100,15 @@ def default_window(shape: LayerShape, form: Form, target: Target, weight: Weight
     if not shape.dtype == weight.dtype.name == "float32":
         return 0
     return window if weight.density * window >= WINDOW_NONZEROS[form] else 0
+
+
+def dense_lanes(shape: LayerShape, target: Target) -> int:
+    """How many rows a slice of the dense form has: what its kernel holds in registers together."""
+    if shape.geometry is not None:
+        return tile_channels(shape.geometry, target.vector_floats)
+    if shape.by_pixels:
+        return PANEL_VECTORS * target.vector_floats
+    return default_lanes(shape, target)
 
 
 def default_lanes(shape: LayerShape, target: Target) -> int:
@@ -120,7 +133,7 @@ class Case:
     def rows_kernel(self) -> bool:
         """Whether rows run in lockstep, and a few samples at a time."""
         recurrent_or_product = self.shape.kind in ("matmul", "lstm", "gru")
-        return recurrent_or_product and not self.shape.ordinary_when_dense
+        return recurrent_or_product and not self.shape.by_pixels
 
     @property
     def pixel_kernel(self) -> bool:
@@ -156,6 +169,8 @@ class Tunable:
 def _lanes(case: Case) -> tuple[Value, ...]:
     if case.shape.kind == "take":
         return ()
+    if case.form == "dense" and case.shape.kind == "matmul" and not case.rows_kernel:
+        return tuple(vectors * case.target.vector_floats for vectors in (1, 2, 3))
     if not case.rows_kernel:
         return (1, 4, 8, 16)
     return tuple(lanes for lanes in (8, 16) if case.unit(lanes)) or (4, 8)

@@ -116,6 +116,19 @@ def test_batch_norm_joins_a_convolution():
     assert [layer.attributes[key] for key in ("minimum", "maximum")] == [0, 6]
 
 
+def test_a_clip_of_maximum_and_minimum_joins():
+    low, high = (relax.const(np.float32(bound)) for bound in (-0.5, 0.75))
+    layer, left = fused(lambda b, y, x: relax.op.minimum(b.emit(relax.op.maximum(y, low)), high))
+    assert left == []
+    assert [layer.attributes[key] for key in ("minimum", "maximum")] == [-0.5, 0.75]
+
+
+def test_a_maximum_by_channel_stays():
+    bounds = constant(floats(3))
+    layer, left = fused(lambda b, y, x: relax.op.maximum(y, bounds))
+    assert (left, "minimum" in layer.attributes) == (["maximum"], False)
+
+
 def test_batch_norm_joins_a_convolution_along_one_axis():
     scale = constant(floats(5, 1))
     attributes = {"strides": [1], "padding": [0, 0], "dilation": [1], "groups": 1}

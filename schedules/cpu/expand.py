@@ -17,14 +17,12 @@ def expand(
     packed: PackedWeight,
     shape: tuple[int, ...],
     *,
-    transposed: bool = False,
     lanes: int | None = None,
 ) -> tir.PrimFunc:
     """Kernel that decodes all of ``packed`` into a dense weight of ``shape``, which has any axes.
 
-    Its elements are (rows, columns) in C order; (columns, rows) if ``transposed``; the (slices,
-    columns, lanes) of the dense form if ``lanes`` is given. Parameters of the kernel: the packed
-    arrays, the dense weight.
+    Its elements are (rows, columns) in C order; the (slices, columns, lanes) of the dense form if
+    ``lanes`` is given. Parameters of the kernel: the packed arrays, the dense weight.
     """
     dtype = value_dtype(packed)
     size = math.prod(shape)
@@ -33,7 +31,7 @@ def expand(
         if lanes is not None:
             slice_of, lane = tir.floordiv(row, lanes), tir.floormod(row, lanes)
             return (slice_of * packed.columns + column) * lanes + lane
-        return column * packed.rows + row if transposed else row * packed.columns + column
+        return row * packed.columns + column
 
     reader = WeightReader(packed, dtype)
     with IRBuilder() as builder, T.prim_func():

@@ -80,6 +80,12 @@ class ConvGeometry:
         return self.channels // self.groups * self.kernel[0] * self.kernel[1]
 
     @property
+    def one_window(self) -> bool:
+        """Whether the kernel covers the whole input once: a matrix product of the images."""
+        whole = self.kernel == (self.height, self.width)
+        return whole and self.groups == 1 and not any(self.pads)
+
+    @property
     def in_place(self) -> bool:
         """Whether the input itself has the layout of the phase planes: no padding, stride 1."""
         return (
