@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import tvm
 from tvm import relax
 
 from dcc.codegen.encoded_tensor import EncodedTensor
 from dcc.container import Container, read
-from dcc.errors import ModelError
+from dcc.errors import InputError, ModelError
 from dcc.files import atomic_write, refuse_same_file
 from dcc.importer import import_model
 from dcc.importer.graph import read_graph
@@ -47,6 +49,7 @@ def compress(
     recipe: str | PathLike[str] | Recipe = "lossless",
     *,
     shapes: Shapes | None = None,
+    calibrate: str | PathLike[str] | Mapping[str, npt.NDArray[np.generic]] | None = None,
     dump: str | PathLike[str] | None = None,
 ) -> Container:
     """Prune, share and entropy-code the weights of a model.
@@ -62,8 +65,12 @@ def compress(
     shapes
         ONNX input name -> shape. Compression does not depend on it; only the module that the passes
         see does.
+    calibrate
+        Inputs of the model, without labels: arrays by name or an ``.npz`` file; k-means and biases
+        then follow what the weights are multiplied with. See
+        :func:`dcc.training.calibration.calibrate`, which also says what that gains.
     dump
-        Folder for the module after each pass.
+        Folder for the module after each pass; not together with ``calibrate``.
 
     Returns
     -------
@@ -79,21 +86,52 @@ def compress(
         refuse_same_file(output, model)
     proto = model if isinstance(model, onnx.ModelProto) else load_model(Path(model))
     chosen = load_recipe(recipe)
-    report("importing", 0, 3)
-    imported = _import(proto, shapes)
-    table = weight_table(proto, imported)
-    report("compressing", 1, 3)
-    pipeline = Pipeline(table, observe=observer(dump))
-    pipeline.run(imported.module, compression_steps(table, chosen))
-    report("encoding", 2, 3)
-    description = describe_recipe(chosen)
-    skipped = [origin for origin, options in _options(table, chosen) if options.skip]
-    if skipped:
-        description[SKIPPED] = skipped
-    _warn_of_unused(table, chosen)
-    container = Container.from_model(proto, _encoded(table, chosen), description)
+    if calibrate is not None and dump is not None:
+        raise InputError("--dump: a calibration compresses several times; leave one of them out")
+    if calibrate is None:
+        container = compress_model(proto, chosen, shapes, dump=dump)
+    else:
+        # Calibration runs the model, compression alone needs no compiler.
+        from dcc.training.calibration import calibrate as calibrated
+
+        container = calibrated(proto, calibrate, chosen, shapes=shapes).container
     if output is not None:
         container.write(Path(output))
+    return container
+
+
+def compress_model(
+    model: onnx.ModelProto,
+    recipe: Recipe,
+    shapes: Shapes | None = None,
+    importance: Mapping[str, npt.NDArray[np.floating]] | None = None,
+    dump: str | PathLike[str] | None = None,
+) -> Container:
+    """Compress a model in memory; see :func:`compress`.
+
+    Parameters
+    ----------
+    importance
+        ONNX name of a weight -> what the square of an error of each element costs, as many numbers
+        as it has elements; k-means counts by it. Weights that are not there count all alike.
+    """
+    report("importing", 0, 3)
+    imported = _import(model, shapes)
+    table = weight_table(model, imported)
+    known = importance or {}
+    table.importance = {
+        name: known[origin] for name, origin in table.onnx_names.items() if origin in known
+    }
+    report("compressing", 1, 3)
+    pipeline = Pipeline(table, observe=observer(dump))
+    pipeline.run(imported.module, compression_steps(table, recipe))
+    report("encoding", 2, 3)
+    description = describe_recipe(recipe)
+    skipped = [origin for origin, options in _options(table, recipe) if options.skip]
+    if skipped:
+        description[SKIPPED] = skipped
+    _warn_of_unused(table, recipe)
+    container = Container.from_model(model, _encoded(table, recipe), description)
     report("encoding", 3, 3)
     return container
 

@@ -74,7 +74,7 @@ def _clustered(table: WeightTable, name: str, options: LayerOptions) -> Shared |
     if not np.isfinite(weight.astype(np.float64)).all():
         table.say(name, "not clustered: it has values that are not finite")
         return None
-    clusters = cluster(weight, mask, options)
+    clusters = cluster(weight, mask, options, table.importance.get(name))
     if clusters is None:
         return None
     # A cluster may lie at zero: what belongs to it leaves the mask.

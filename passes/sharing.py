@@ -65,12 +65,16 @@ def regroup(codes: npt.NDArray[np.uint8], codebook: Array) -> tuple[Mask | None,
 
 
 def cluster(
-    weight: Array, mask: Mask | None, options: LayerOptions
+    weight: Array,
+    mask: Mask | None,
+    options: LayerOptions,
+    importance: npt.NDArray[np.floating] | None = None,
 ) -> tuple[npt.NDArray[np.uint8], Array] | None:
     """k-means with at most ``2**bits`` values, zero among them where there is a mask.
 
-    Han, Mao, Dally 2016, section 3. None where no number of bits saves bytes. Precondition: the
-    weight is finite.
+    Han, Mao, Dally 2016, section 3; weighted by ``importance``, one number for each element of the
+    weight, where there is one (Choi, El-Khamy, Lee 2017). None where no number of bits saves bytes.
+    Precondition: the weight is finite.
     """
     assert options.bits is not None
     kept = weight[mask] if mask is not None else weight.ravel()
@@ -78,7 +82,10 @@ def cluster(
     entries = (1 << bits) - (mask is not None) if bits is not None else 0
     if entries < 1:
         return None
-    centroids, assignment = kmeans(kept, entries, options.initialization, options.seed)
+    counted = None if importance is None else importance.reshape(weight.shape)
+    if counted is not None:
+        counted = counted[mask] if mask is not None else counted.ravel()
+    centroids, assignment = kmeans(kept, entries, options.initialization, options.seed, counted)
     codes = np.zeros(weight.shape, dtype=np.uint8)
     every = np.ones(weight.shape, dtype=np.bool_)
     codes[every if mask is None else mask] = assignment + (mask is not None)

@@ -36,6 +36,9 @@ class WeightTable:
         for other tensors.
     reserved
         Names that no new parameter may have: the inputs of the module.
+    importance
+        Relax parameter name of a weight -> what the square of an error of each element costs, as
+        many numbers as the weight has elements; weights without one count every element alike.
     parts
         Relax parameter name of a weight -> its mask, codes and codebook, by parameter name.
     reasons
@@ -54,6 +57,7 @@ class WeightTable:
     onnx_names: dict[str, str]
     operator_types: Mapping[str, str] = field(default_factory=dict)
     reserved: frozenset[str] = frozenset()
+    importance: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
     parts: dict[str, dict[Part, str]] = field(default_factory=dict)
     reasons: dict[str, list[str]] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
