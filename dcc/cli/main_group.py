@@ -12,6 +12,7 @@ from dcc.cli.finetuning import finetune
 from dcc.cli.inspecting import inspect, recipes, targets
 from dcc.cli.options import common_options
 from dcc.cli.running import run, verify
+from dcc.cli.sensing import sensitivity
 from dcc.cli.tuning import tune
 
 
@@ -33,6 +34,7 @@ for _command in (
     compress,
     finetune,
     decompress,
+    sensitivity,
     tune,
     compile_,
     run,

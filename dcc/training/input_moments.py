@@ -121,12 +121,13 @@ def _convolved(node: Node, shape: tuple[int, ...], values: Array) -> InputMoment
     squares = np.empty_like(total)
     for position, slices in windows.each():
         window = (slice(None), slice(None), *slices)
-        total[(slice(None), *position)] = padded[window].sum(axis=axes)
-        squares[(slice(None), *position)] = squared[window].sum(axis=axes)
+        each: tuple[slice | int, ...] = (slice(None), *position)
+        total[each] = padded[window].sum(axis=axes)
+        squares[each] = squared[window].sum(axis=axes)
 
     def grouped(sums: Array) -> Array:
-        each = sums.reshape(groups, inputs, *kernel)
-        return each if groups == 1 else np.repeat(each, outputs // groups, axis=0)
+        by_group = sums.reshape(groups, inputs, *kernel)
+        return by_group if groups == 1 else np.repeat(by_group, outputs // groups, axis=0)
 
     count = len(values) * int(np.prod(windows.outputs))
     return InputMoments(grouped(total), grouped(squares), count)
