@@ -31,7 +31,7 @@ def recipe_yaml(recipe: Recipe, description: str = "") -> str:
     training = getattr(recipe, "training", None)
     if training:
         content["training"] = _plain(training)
-    text: str = yaml.safe_dump(content, sort_keys=False, width=100, default_flow_style=None)
+    text: str = yaml.safe_dump(content, sort_keys=False, width=1000, default_flow_style=None)
     return text
 
 

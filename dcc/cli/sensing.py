@@ -155,7 +155,7 @@ def _apply(
     from dcc.compression import compress_model
     from dcc.files import atomic_write, refuse_same_file
     from dcc.recipe_writing import recipe_yaml
-    from dcc.training.compiled_accuracy import compiled_accuracy
+    from dcc.training.outcome import compiled_accuracy
 
     summary = (
         f"{found.ratio:.1f}x; accuracy on validation data {found.accuracy:.2f} %, "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from dcc.compilation import compile as compile_model
 from dcc.container import Container
@@ -90,7 +91,7 @@ class Finetuning:
         }
 
 
-def compiled_accuracy(container: Container, data: LabelledData) -> float:
+def compiled_accuracy(container: Container | onnx.ModelProto, data: LabelledData) -> float:
     """Accuracy in percent of the module that is compiled from ``container`` for this machine.
 
     Raises

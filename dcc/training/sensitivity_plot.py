@@ -34,14 +34,18 @@ def write_plot(sensitivity: Sensitivity, path: str | Path) -> None:
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     density, bits = figure.subplots(1, 2, sharey=True)
-    for layer in sensitivity.layers:
+    for index, layer in enumerate(sensitivity.layers):
+        colour = f"C{index % 10}"
         pruned, shared = layer.by_density(), layer.by_bits()
         if len(pruned) > 1:
             density.plot(
                 [100 * p.density for p in pruned], [p.accuracy for p in pruned], ".-",
-                label=layer.name,
+                label=layer.name, color=colour,
             )  # fmt: skip
-        bits.plot([p.bits for p in shared], [p.accuracy for p in shared], ".-", label=layer.name)
+        bits.plot(
+            [p.bits for p in shared], [p.accuracy for p in shared], ".-",
+            label=layer.name, color=colour,
+        )  # fmt: skip
     _finish(density, "weights kept, %", sensitivity)
     density.set_xscale("log")
     density.invert_xaxis()
