@@ -77,7 +77,7 @@ class StageRun:
     first_epoch: int
     epoch: int = 0
     best: dict[str, Any] | None = None
-    best_score: tuple[float, int] = (-1.0, 0)
+    best_score: tuple[float, int] = (float("-inf"), 0)
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
