@@ -124,3 +124,15 @@ def test_command(tmp_path, capsys):
     assert load_recipe(tmp_path / "r.yaml").layers
     with pytest.raises(RecipeError, match="no recipe to write"):
         main_group([*arguments[:4], "-o", str(tmp_path / "n.dcz")], standalone_mode=False)
+
+
+def test_finetuning_learns_by_a_recipe_that_is_found(monkeypatch):
+    """Limits without a recipe: the search says how much, the default recipe how to learn."""
+    from dcc.training import finetuning, recipe_search
+
+    found = Recipe("found", layers=(("w", {"density": 0.1}),))
+    monkeypatch.setattr(recipe_search, "search_recipe", lambda *_, **limits: found)
+    chosen = finetuning._recipe(None, None, None, 0.5, None, 0)
+    assert chosen.layers == found.layers
+    assert chosen.training == load_recipe("finetune").training
+    assert finetuning._recipe(None, None, None, None, None, 0) == load_recipe("finetune")

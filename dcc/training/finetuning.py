@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,9 +124,13 @@ def _recipe(
     """Load the recipe that is named, or search one that keeps the limits."""
     if recipe is not None:
         return load_recipe(recipe)
+    default = load_recipe(DEFAULT_RECIPE)
     if max_drop is None and target_ratio is None:
-        return load_recipe(DEFAULT_RECIPE)
-    return load_recipe(DEFAULT_RECIPE)
+        return default
+    from dcc.training.recipe_search import search_recipe
+
+    found = search_recipe(model, splits, max_drop=max_drop, target_ratio=target_ratio, seed=seed)
+    return replace(found, training=default.training)
 
 
 def _size(model: str | PathLike[str] | onnx.ModelProto) -> int:
