@@ -116,14 +116,13 @@ def test_take_of_an_index_out_of_range_reads_no_other_memory():
 @pytest.mark.parametrize("lanes", [1, 16])
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_expand(kind, lanes):
-    """Row by row with any axes, transposed, and in slices of lanes; bit for bit."""
+    """Row by row with any axes, and in slices of lanes; bit for bit."""
     weight = make_weight(kind, 18, 15)
     dense = weight.decode()
     for form in legal_forms(weight):
         packed = pack_for(weight, form, Packing(lanes, sort=True))
         layouts = {
             "rows": (((18, 5, 3), {}), dense.reshape(18, 5, 3)),
-            "transposed": (((15, 18), {"transposed": True}), dense.T),
             "sliced": (((5, 15, 4), {"lanes": 4}), sliced(dense, 4)),
         }
         for layout, ((shape, options), expected) in layouts.items():

@@ -94,9 +94,16 @@ class DecodedEntries:
                 self._decode_lane(index, step, start)
             return
         count = reader.steps_at_once
-        with T.serial(0, steps // count) as number:
+        # A word of codes may say more columns than there are.
+        ragged = reader.every_column and reader.packed.columns % count > 0
+        with T.serial(0, (steps + count - 1) // count) as number:
             for part, entries in enumerate(reader.read_lanes(index, number)):
-                self._keep_lanes(entries, number * count + part, start)
+                step = number * count + part
+                if not ragged:
+                    self._keep_lanes(entries, step, start)
+                    continue
+                with T.If(step < steps), T.Then():
+                    self._keep_lanes(entries, step, start)
 
     def _keep_lanes(self, entries: LaneEntries, step: Expr, start: Expr) -> None:
         """Keep one entry of every lane, as vectors."""
