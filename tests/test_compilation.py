@@ -13,7 +13,7 @@ from onnx_models import largest_error, run_reference
 
 import dcc
 from dcc.codegen.module_file import section_sizes
-from dcc.errors import CompileError, RecipeError
+from dcc.errors import CompileError, RecipeError, TuningError
 from dcc.passes.options import Recipe
 
 TOLERANCES = {"half_precision": 2e-3}
@@ -181,7 +181,7 @@ def test_wrong_arguments_are_refused(references, tmp_path):
         dcc.compile(model, objective="speed")
     with pytest.raises(RecipeError, match="is compressed already"):
         dcc.compile(dcc.compress(model), recipe="lossless")
-    with pytest.raises(CompileError, match="no tuning records"):
+    with pytest.raises(TuningError, match="is no tuning database"):
         dcc.compile(model, database=tmp_path)
 
 
