@@ -1,6 +1,6 @@
 """Convolution with a dense weight: tiles of output channels by output pixels in registers.
 
-    copy the input into padded phase planes                (nothing to do for a pointwise layer)
+    copy the input into padded phase planes      (no pointwise one; a depthwise one by channel)
     parallel over images, blocks of output rows and slices of output channels:
         for each tile of whole vectors of the block's flat pixels:
             for each input channel and kernel row (loops), kernel column (unrolled), in registers:
@@ -22,7 +22,7 @@ from tvm.tirx.script import builder as T
 from dcc.codegen.packed import PackedWeight
 from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.cpu.phase_planes import phase_planes
+from dcc.schedules.cpu.phase_planes import fill_planes, flattened, phase_planes
 from dcc.schedules.cpu.register_tile import (
     RegisterTile,
     even_parts,
@@ -30,11 +30,12 @@ from dcc.schedules.cpu.register_tile import (
     span,
     vector_registers,
 )
-from dcc.schedules.cpu.rows import worth_parallel
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
 
-TILE_VECTORS = 3
-"""Vectors of pixels of a tile."""
+MOST_VECTORS = 8
+"""Most vectors of pixels of a tile."""
+PARALLEL_MULTIPLICATIONS = 250_000
+"""From here on threads pay: one core multiplies so often in five microseconds."""
 BLOCK_PIXELS = 480
 """Flat pixels of a block of rows, unless one row has more: its sums stay in the first cache."""
 UNROLLED_COLUMNS = 16
@@ -80,11 +81,15 @@ def dense_conv(
         reader.declare()
         epilogue.declare()
         y = argument("y", (g.batch, g.outputs, *rows_out, g.out_width), dtype)
-        planes = phase_planes(x, g, dtype, accumulator)
+        data = flattened(x, g, dtype)
         size = g.batch * g.outputs * g.out_height * g.out_width
         flat = IRBuilder.name("result", T.decl_buffer((size,), dtype, data=y.data))
-        kernel = _DenseConv(packed, g, epilogue, accumulator, lanes_of(accumulator, vector))
-        kernel.emit(planes, reader.buffers["values"], flat)
+        kernel = _DenseConv(packed, g, epilogue, accumulator, vector)
+        values = reader.buffers["values"]
+        if packed.slices == g.groups == g.channels and not g.in_place:
+            kernel.emit_by_channel(data, values, flat)
+        else:
+            kernel.emit(phase_planes(data, g, dtype, accumulator), values, flat)
     return builder.get()
 
 
@@ -102,24 +107,58 @@ class _DenseConv:
         most = max(BLOCK_PIXELS // geometry.phase_width, 1)
         self.rows = even_parts(geometry.out_height, most)[0]
         self.pixels = (self.rows - 1) * geometry.phase_width + geometry.out_width
-        self.lanes = min(vector, self.pixels)
+        self.lanes = min(lanes_of(accumulator, vector), self.pixels)
+        registers = vector_registers(vector) - 1
+        self.tile_vectors = max(min(registers // (packed.lanes + 1), MOST_VECTORS), 1)
+        self.blocks = -(-geometry.out_height // self.rows)
+        outputs = geometry.batch * geometry.outputs * geometry.out_height * geometry.out_width
+        self.parallel = outputs * geometry.columns >= PARALLEL_MULTIPLICATIONS
 
     def emit(self, planes: tir.Buffer, values: tir.Buffer, result: tir.Buffer) -> None:
         """Emit the kernel's loops."""
         g, slices = self.geometry, self.packed.slices
-        blocks = -(-g.out_height // self.rows)
+        blocks = self.blocks
         jobs = g.batch * blocks * slices
-        work = g.batch * g.out_height * g.out_width * g.outputs * g.columns
-        loop = T.parallel if worth_parallel(work) and jobs > 1 else T.serial
+        loop = T.parallel if self.parallel and jobs > 1 else T.serial
         with loop(0, jobs) as job:
             index = bind("slice", tir.floormod(job, slices))
             image = bind("image", tir.floordiv(job, slices * blocks))
-            block = tir.floormod(tir.floordiv(job, slices), blocks) * self.rows
-            # The last block overlaps the one before it where the blocks are not equal.
-            row = bind("row", tir.min(block, g.out_height - self.rows))
-            sums = allocate("sums", (self.packed.lanes, self.pixels), self.accumulator)
-            self._sum(planes, values, sums, index, image, row)
-            self._store(sums, result, index, image, row)
+            block = tir.floormod(tir.floordiv(job, slices), blocks)
+            group = tir.floordiv(index * self.packed.lanes, g.outputs // g.groups)
+            first_plane = group * (g.channels // g.groups) * g.phases * g.plane
+            self._block(planes, values, result, index, image, image * g.image + first_plane, block)
+
+    def emit_by_channel(self, data: tir.Buffer, values: tir.Buffer, result: tir.Buffer) -> None:
+        """Emit the loops of a depthwise layer: the planes of a channel stay in the cache."""
+        g = self.geometry
+        loop = T.parallel if self.parallel and g.batch * g.channels > 1 else T.serial
+        with loop(0, g.batch * g.channels) as job:
+            planes = allocate("planes", (g.phases * g.plane,), self.accumulator, "global")
+            zero = tir.const(0, "int32")
+            fill_planes(data, planes, g, job, zero)
+            index = bind("slice", tir.floormod(job, g.channels))
+            image = bind("image", tir.floordiv(job, g.channels))
+            with T.serial(0, self.blocks) as block:
+                self._block(planes, values, result, index, image, zero, block)
+
+    def _block(
+        self,
+        planes: tir.Buffer,
+        values: tir.Buffer,
+        result: tir.Buffer,
+        index: Expr,
+        image: Expr,
+        first_plane: Expr,
+        block: Expr,
+    ) -> None:
+        """Compute a slice of channels over a block of rows, from ``first_plane`` on."""
+        g = self.geometry
+        # The last block overlaps the one before it where the blocks are not equal.
+        row = bind("row", tir.min(block * self.rows, g.out_height - self.rows))
+        start = bind("start", first_plane + row * g.phase_width)
+        sums = allocate("sums", (self.packed.lanes, self.pixels), self.accumulator)
+        self._sum(planes, values, sums, index, start)
+        self._store(sums, result, index, image, row)
 
     def _sum(
         self,
@@ -127,20 +166,15 @@ class _DenseConv:
         values: tir.Buffer,
         sums: tir.Buffer,
         index: Expr,
-        image: Expr,
-        row: Expr,
+        start: Expr,
     ) -> None:
-        """Compute the sums of a slice of channels over a block of rows."""
-        g = self.geometry
-        group = tir.floordiv(index * self.packed.lanes, g.outputs // g.groups)
-        first_plane = group * (g.channels // g.groups) * g.phases * g.plane
-        start = bind("start", image * g.image + first_plane + row * g.phase_width)
-        width = TILE_VECTORS * self.lanes
+        """Sum over the tiles of a block, whose first pixel reads the planes from ``start`` on."""
+        width = self.tile_vectors * self.lanes
         whole, rest = divmod(self.pixels, width)
         if whole:
             with T.serial(0, whole) as tile:
                 pixel = bind("pixel", tile * width)
-                places = [v * self.lanes for v in range(TILE_VECTORS)]
+                places = [v * self.lanes for v in range(self.tile_vectors)]
                 self._tile(planes, values, sums, index, start, pixel, places)
         if rest:
             count = -(-rest // self.lanes)

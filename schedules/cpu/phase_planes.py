@@ -7,32 +7,51 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.cpu.rows import worth_parallel
 from dcc.schedules.cpu.weight_reader import Expr, allocate, bind
 
+PARALLEL_ELEMENTS = 30_000
+"""Elements from which on the copy is spread over the threads: below, starting them takes longer."""
 
-def phase_planes(x: tir.Buffer, g: ConvGeometry, dtype: str, accumulator: str) -> tir.Buffer:
-    """Return the phase planes of ``x``, flat: x itself if it has that layout, or a padded copy."""
+
+def flattened(x: tir.Buffer, g: ConvGeometry, dtype: str) -> tir.Buffer:
+    """Return ``x`` with one axis."""
     size = g.batch * g.channels * g.height * g.width
-    flat = IRBuilder.name("flat", T.decl_buffer((size,), dtype, data=x.data))
+    return IRBuilder.name("flat", T.decl_buffer((size,), dtype, data=x.data))
+
+
+def phase_planes(flat: tir.Buffer, g: ConvGeometry, dtype: str, accumulator: str) -> tir.Buffer:
+    """Return the phase planes of an input: itself if it has that layout, or a padded copy."""
     if g.in_place and dtype == accumulator:
         return flat
     planes = allocate("planes", (g.batch * g.image,), accumulator, "global")
-    loop = T.parallel if worth_parallel(g.batch * g.image) else T.serial
+    loop = T.parallel if g.batch * g.image >= PARALLEL_ELEMENTS else T.serial
     with loop(0, g.batch * g.channels) as channel:
-        for phase in _used_phases(g):
-            with T.serial(0, g.phase_height) as row:
-                _fill_row(flat, planes, g, channel, phase, row)
+        fill_planes(flat, planes, g, channel, channel)
     return planes
 
 
+def fill_planes(
+    flat: tir.Buffer, planes: tir.Buffer, g: ConvGeometry, channel: Expr, place: Expr
+) -> None:
+    """Copy one channel of the input into the planes of channel ``place``."""
+    for phase in _used_phases(g):
+        with T.serial(0, g.phase_height) as row:
+            begin = ((place * g.phases + phase) * g.phase_height + row) * g.phase_width
+            _fill_row(flat, planes, g, channel, phase, row, bind("begin", begin))
+
+
 def _fill_row(
-    flat: tir.Buffer, planes: tir.Buffer, g: ConvGeometry, channel: Expr, phase: int, row: Expr
+    flat: tir.Buffer,
+    planes: tir.Buffer,
+    g: ConvGeometry,
+    channel: Expr,
+    phase: int,
+    row: Expr,
+    begin: Expr,
 ) -> None:
     """Copy one row of a phase plane, zeros where it is padding."""
     down, across = divmod(phase, g.strides[1])
     source_row = bind("source_row", row * g.strides[0] + down - g.pads[0])
-    begin = bind("begin", ((channel * g.phases + phase) * g.phase_height + row) * g.phase_width)
     zero = tir.const(0, planes.ty.dtype)
     # Columns of the row whose source lies inside the input.
     first = max(0, -(-(g.pads[1] - across) // g.strides[1]))
