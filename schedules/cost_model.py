@@ -38,19 +38,22 @@ class FormCosts:
 
 COSTS: dict[Form, FormCosts] = {
     "dense": FormCosts(0.044, 0.0135, 0.2),
-    "codebook": FormCosts(0.029, 0.017, 0.74),
-    "sparse": FormCosts(0.25, 0.13, 0.76),
-    "huffman": FormCosts(0.45, 0.25, 2.4),
+    "codebook": FormCosts(0.029, 0.017, 1.1),
+    "sparse": FormCosts(0.25, 0.13, 0.67),
+    "huffman": FormCosts(0.45, 0.25, 1.6),
 }
-PIXEL_MULTIPLICATION = 0.041
-"""Nanoseconds of one multiplication in the pixel kernel, in whole vectors of 16 lanes."""
+PIXEL_MULTIPLICATION = 0.034
+"""Nanoseconds of one multiplication in the pixel kernel, in whole vectors of 16 lanes: 0.026 to
+0.034 at densities from 40 to 10 %."""
+PANEL_ELEMENT = 0.09
+"""Nanoseconds of an element of its panels: every column of the weight for every pixel."""
 PIXEL_ELEMENT = 0.28
 """Nanoseconds of an element of its padded input or of its output: copies, sums, stores."""
 DENSE_MULTIPLICATION = {"convolution": 0.021, "depthwise": 0.06, "matmul": 0.018}
 """Nanoseconds of one multiplication of the dense form's register tiles."""
 WINDOWED: dict[Form, FormCosts] = {
-    "sparse": FormCosts(0.056, 0.041, 0.76),
-    "huffman": FormCosts(0.22, 0.08, 2.4),
+    "sparse": FormCosts(0.056, 0.041, 0.67),
+    "huffman": FormCosts(0.22, 0.08, 1.6),
 }
 """Forms with windows of columns; their entries count the padding."""
 
@@ -106,6 +109,9 @@ def _time(
         lanes = _vectors(shape, target.vector_floats) * target.vector_floats
         arithmetic = entries * (cost.decode_entry + lanes * PIXEL_MULTIPLICATION * width)
         arithmetic += _elements(weight, shape) * PIXEL_ELEMENT
+        if shape.geometry is not None:
+            columns = weight.columns * shape.geometry.groups
+            arithmetic += columns * shape.pixels * PANEL_ELEMENT
     else:
         reads = shape.recurrence.steps if shape.recurrence is not None else 1
         samples = shape.recurrence.batch if shape.recurrence is not None else shape.samples
@@ -141,10 +147,10 @@ def _elements(weight: WeightMatrix, shape: LayerShape) -> int:
 
 
 def _vectors(shape: LayerShape, width: int) -> int:
-    """Vector operations of the pixel kernel for one weight: the rest takes one a power of two."""
+    """Vectors of pixels that the pixel kernel multiplies by each weight."""
     geometry = shape.geometry
     images, pixels = (1, shape.samples) if geometry is None else (geometry.batch, geometry.pixels)
-    return images * (pixels // width + (pixels % width).bit_count())
+    return images * -(-pixels // width)
 
 
 def _energy(entries: int, touched: int, shape: LayerShape, target: Target) -> float:
