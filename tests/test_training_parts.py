@@ -82,6 +82,21 @@ def test_gradients_of_a_centroid_are_summed():
     np.testing.assert_allclose(weight.latent.grad, gradient.numpy() * (dense != 0))
 
 
+def test_weights_in_another_memory_layout_are_shared_alike():
+    """``module.to(memory_format=torch.channels_last)``: the same weight and the same gradients."""
+    values = torch.randn(8, 3, 3, 3, generator=generator())
+    values[values.abs() < 0.5] = 0.0
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        parameter = torch.nn.Parameter(values.to(memory_format=layout))
+        weight = CompressedWeight("w", parameter, LayerOptions(bits=3))
+        weight.share(0)
+        (weight.effective() * torch.arange(216.0).reshape(8, 3, 3, 3)).sum().backward()
+        found.append((weight.value(), parameter.grad, weight.centroids.grad))
+    for plain, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, plain)
+
+
 def test_reassignment_follows_the_weights():
     weight = weight_of([0.0, 1.0, 1.0, -1.0, -1.0] * 16, bits=2)
     weight.share(0)
