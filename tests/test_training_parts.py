@@ -11,6 +11,7 @@ from dcc.training.settings import PruneSettings, TrainingSettings, training_sett
 torch = pytest.importorskip("torch")
 
 from dcc.training.compressed_weight import CompressedWeight  # noqa: E402
+from dcc.training.compressible import CompressibleModel  # noqa: E402
 from dcc.training.entropy_penalty import assign, code_bits, index_bits  # noqa: E402
 from dcc.training.masks import density_at, next_mask  # noqa: E402
 
@@ -133,6 +134,24 @@ def test_threshold_is_in_standard_deviations():
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
     expected = np.mean(np.abs(values) >= 1.5 * values.std())
     assert weight_of(values, threshold=1.5).density == pytest.approx(expected)
+
+
+def test_a_density_of_the_whole_model_is_divided_by_magnitude():
+    module = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    with torch.no_grad():
+        module[1].weight.mul_(1.5)
+    options = LayerOptions(density=0.25, scope="global")
+    model = CompressibleModel(
+        module, lambda name: options if name.endswith("weight") else LayerOptions()
+    )
+    model.prune(1.0, PruneSettings(), generator())
+    kept = [weight.kept for weight in model.weights.values()]
+    assert sum(kept) == 32
+    assert 0 < kept[0] < 16 < kept[1]
+    smallest = min(weight.value()[weight.mask].abs().min() for weight in model.weights.values())
+    assert smallest > max(
+        weight.latent.detach()[~weight.mask].abs().max() for weight in model.weights.values()
+    )
 
 
 def test_structures_that_cannot_be_trained_are_refused():
