@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from dcc.passes.link_weights import LinkWeights
 from dcc.schedules.cpu.default import apply_default_schedules
 from dcc.schedules.cpu.stack import PIPELINE
 from dcc.targets.target import Target
-from dcc.targets.toolchain import find_compiler
+from dcc.targets.toolchain import compiler_for, run_compiler
 
 
 def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
@@ -89,7 +89,7 @@ def lower_and_build(
     OutputError
         The file cannot be written.
     """
-    compiler = find_compiler()
+    compiler_for(target)  # before the work: is there one?
     executable = relax.build(
         lower(module, target, section),
         target.tvm_target(),
@@ -104,9 +104,8 @@ def lower_and_build(
             executable.export_library(
                 str(library),
                 addons=[str(weights)],
-                cc=compiler,
+                fcompile=_linker(target),
                 workspace_dir=str(folder),
-                options=["-Wl,-s"],
             )
         except RuntimeError as error:
             raise CompileError(
@@ -115,6 +114,17 @@ def lower_and_build(
         with atomic_path(output) as temporary:
             shutil.copyfile(library, temporary)
             temporary.chmod(0o755)
+
+
+def _linker(target: Target) -> Callable[..., None]:
+    """What TVM calls with the objects of a module."""
+
+    def link(output: str, objects: Sequence[str], **_options: Any) -> None:
+        run_compiler(
+            ["-shared", "-fPIC", "-o", output, *objects, "-Wl,-s"], "linking the module", target
+        )
+
+    return link
 
 
 @contextmanager
