@@ -89,7 +89,7 @@ def lower_and_build(
     OutputError
         The file cannot be written.
     """
-    compiler_for(target)  # before the work: is there one?
+    compiler_for(target.triple)  # before the work: is there one?
     executable = relax.build(
         lower(module, target, section),
         target.tvm_target(),
@@ -121,7 +121,9 @@ def _linker(target: Target) -> Callable[..., None]:
 
     def link(output: str, objects: Sequence[str], **_options: Any) -> None:
         run_compiler(
-            ["-shared", "-fPIC", "-o", output, *objects, "-Wl,-s"], "linking the module", target
+            ["-shared", "-fPIC", "-o", output, *objects, "-Wl,-s"],
+            "linking the module",
+            target.triple,
         )
 
     return link

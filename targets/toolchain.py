@@ -19,7 +19,6 @@ from pathlib import Path
 
 from dcc.errors import CompileError, TargetError
 from dcc.targets.processor import architecture
-from dcc.targets.target import Target
 
 Command = tuple[str, ...]
 
@@ -54,23 +53,23 @@ def find_compiler() -> str:
     )
 
 
-def compiler_for(target: Target | None) -> Command:
-    """Command of the C++ compiler for ``target``; None: for this machine.
+def compiler_for(triple: str) -> Command:
+    """Command of the C++ compiler for a target triple; empty: for this machine.
 
     Raises
     ------
     TargetError
         There is none; the message names what would do.
     """
-    if target is None or not target.triple or _is_native(target.triple):
+    if not triple or is_native(triple):
         return (find_compiler(),)
-    return _cross_compiler(target.triple)
+    return _cross_compiler(triple)
 
 
 def run_compiler(
-    arguments: Sequence[str | Path], purpose: str, target: Target | None = None
+    arguments: Sequence[str | Path], purpose: str, triple: str = ""
 ) -> None:
-    """Run the compiler for ``target``.
+    """Run the compiler for ``triple``.
 
     Raises
     ------
@@ -79,7 +78,7 @@ def run_compiler(
     TargetError
         There is no compiler.
     """
-    command = compiler_for(target)
+    command = compiler_for(triple)
     result = subprocess.run(
         [*command, *map(str, arguments)], capture_output=True, text=True, check=False
     )
@@ -90,7 +89,7 @@ def run_compiler(
         )
 
 
-def _is_native(triple: str) -> bool:
+def is_native(triple: str) -> bool:
     """Whether this machine's own compiler makes code for ``triple``."""
     return "android" not in triple and triple.partition("-")[0] == architecture()
 

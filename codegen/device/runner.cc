@@ -144,7 +144,9 @@ ffi::Function Get(const ffi::Module& module, const char* name) {
 }
 
 ffi::Module VirtualMachine(const std::string& file) {
-  ffi::Module library = ffi::Module::LoadFromFile(file);
+  // A name without a slash would be looked for among the system's libraries.
+  std::string path = file.find('/') == std::string::npos ? "./" + file : file;
+  ffi::Module library = ffi::Module::LoadFromFile(path);
   ffi::Module machine = Get(library, "vm_load_executable")().cast<ffi::Module>();
   const int kPooled = 2;
   Get(machine, "vm_initialization")(static_cast<int>(kDLCPU), 0, kPooled);
