@@ -144,7 +144,9 @@ class WeightSection:
             )
         )
         output = folder / "dcc_section.o"
-        run_compiler(["-c", "-O1", "-fPIC", source, "-o", output], "assembling the weights", target.triple)
+        run_compiler(
+            ["-c", "-O1", "-fPIC", source, "-o", output], "assembling the weights", target.triple
+        )
         weights.unlink()
         return output
 

@@ -117,7 +117,7 @@ def lower_and_build(
 
 
 def _linker(target: Target) -> Callable[..., None]:
-    """What TVM calls with the objects of a module."""
+    """Make the function that TVM calls with the objects of a module."""
 
     def link(output: str, objects: Sequence[str], **_options: Any) -> None:
         run_compiler(

@@ -51,8 +51,8 @@ def check_libraries(folder: str | Path) -> Path:
     for name in LIBRARIES:
         if not (Path(folder) / name).is_file():
             raise TargetError(
-                f"the folder '{folder}' lacks {name}: give one with TVM's runtime libraries for the "
-                "device"
+                f"the folder '{folder}' lacks {name}: give one with TVM's runtime libraries for "
+                "the device"
             )
     return Path(folder)
 

@@ -74,8 +74,8 @@ class RemoteModule:
                 machine["decode"]()
         except RuntimeError as error:
             raise TargetError(
-                f"the device at {address} cannot load '{path}' ({_last_line(error)}): is it compiled "
-                "for that device, and is TVM there of the same version?"
+                f"the device at {address} cannot load '{path}' ({_last_line(error)}): is it "
+                "compiled for that device, and is TVM there of the same version?"
             ) from None
         return machine
 
@@ -97,8 +97,9 @@ def _connect(host: str, port: int) -> Any:
         return rpc.connect(host, port, session_timeout=_TIMEOUT_SECONDS)
     except (RuntimeError, OSError) as error:
         raise TargetError(
-            f"there is no RPC server of TVM at {host}:{port} ({_last_line(error)}): start it on the "
-            f"device with 'python -m tvm.exec.rpc_server --host 0.0.0.0 --port {port} --port-end {port + 1}'"
+            f"there is no RPC server of TVM at {host}:{port} ({_last_line(error)}): start it on "
+            "the device with 'python -m tvm.exec.rpc_server --host 0.0.0.0 "
+            f"--port {port} --port-end {port + 1}'"
         ) from None
 
 

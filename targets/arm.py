@@ -92,7 +92,7 @@ def cortex_a76_target() -> Target:
 
 
 def neoverse_n1_target() -> Target:
-    """The A76's pipeline with a server's caches and memory."""
+    """Have the A76's pipeline with a server's caches and memory."""
     caches = Caches(64 * _KIB, _MIB, 32 * _MIB)
     about = "ARM Neoverse N1 with dot products, 3.0 GHz"
     return _Core(

@@ -29,21 +29,21 @@ def emulator_for(triple: str) -> Command:
     architecture = triple.partition("-")[0]
     if "android" in triple:
         raise TargetError(
-            f"code for {triple} cannot be emulated here, as Android's C library is missing: compile "
-            "for a Linux target of the same processor, or run it on a device"
+            f"code for {triple} cannot be emulated here, as Android's C library is missing: "
+            "compile for a Linux target of the same processor, or run it on a device"
         )
     path = shutil.which(f"qemu-{architecture}")
     if path is None:
         raise TargetError(
-            f"the emulator qemu-{architecture} was not found: install it (Debian, Ubuntu: the package "
-            "qemu-user)"
+            f"the emulator qemu-{architecture} was not found: install it (Debian, Ubuntu: the "
+            "package qemu-user)"
         )
     if os.environ.get(_SYSTEM_ROOT):
         return (path,)
     root = Path("/usr") / triple
     if not (root / "lib").is_dir():
         raise TargetError(
-            f"the C library for {triple} was not found in {root}: install the cross compiler (Debian, "
-            f"Ubuntu: the package g++-{triple}), or set {_SYSTEM_ROOT} to a folder that has it"
+            f"the C library for {triple} was not found in {root}: install the cross compiler "
+            f"(Debian, Ubuntu: the package g++-{triple}), or set {_SYSTEM_ROOT} to a folder that has it"
         )
     return (path, "-L", str(root))

@@ -1,7 +1,7 @@
 """The targets by name: those of the package, and those of others.
 
-An installed package adds a target by an entry point in the group ``dcc.targets``: the target's name,
-and a function without arguments that returns the :class:`~dcc.targets.target.Target`.
+An installed package adds a target by an entry point in the group ``dcc.targets``: the target's
+name, and a function without arguments that returns the :class:`~dcc.targets.target.Target`.
 """
 
 from __future__ import annotations

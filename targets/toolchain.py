@@ -1,9 +1,9 @@
 """The C++ compilers that assemble and link modules, for this machine and for others.
 
 For another architecture the first that is there is taken: the compiler that the variable
-``CXX_<triple>`` names (``CXX_aarch64_linux_gnu``), a GNU cross compiler
-(``aarch64-linux-gnu-g++``), Android's NDK (variable ``ANDROID_NDK_HOME``), Clang from the PyPI package
-``ziglang``. Android takes its NDK first, whose C library it has.
+``CXX_<triple>`` names (``CXX_aarch64_linux_gnu``), for Android that of its NDK (variable
+``ANDROID_NDK_HOME``), a GNU cross compiler (``aarch64-linux-gnu-g++``), Clang from the PyPI package
+``ziglang``.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def compiler_for(triple: str) -> Command:
     return _cross_compiler(triple)
 
 
-def run_compiler(
-    arguments: Sequence[str | Path], purpose: str, triple: str = ""
-) -> None:
+def run_compiler(arguments: Sequence[str | Path], purpose: str, triple: str = "") -> None:
     """Run the compiler for ``triple``.
 
     Raises
@@ -138,8 +136,8 @@ def _from_zig(triple: str) -> Command | None:
 def _nothing_found(triple: str, variable: str) -> str:
     if "android" in triple:
         return (
-            f"no compiler for {triple} was found: set {_NDK_VARIABLES[0]} to the folder of Android's "
-            f"NDK, or {variable} to a C++ compiler"
+            f"no compiler for {triple} was found: set {_NDK_VARIABLES[0]} to the folder of "
+            f"Android's NDK, or {variable} to a C++ compiler"
         )
     return (
         f"no compiler for {triple} was found: install {triple}-g++ (Debian, Ubuntu: the package "
