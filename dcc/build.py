@@ -27,8 +27,8 @@ from dcc.targets.target import Target
 from dcc.targets.toolchain import compiler_for, run_compiler
 
 
-def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
-    """Legalise what operators are left, fuse, schedule, link the weights, lower to calls."""
+def lower_to_kernels(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
+    """Legalise what operators are left, fuse, schedule, link the weights."""
     transform = relax.transform
     before = [
         transform.LegalizeOps(),
@@ -39,9 +39,17 @@ def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.I
         # Before the schedules, which hide that a kernel only copies.
         transform.RewriteDataflowReshape(),
     ]
-    after = [
+    with target.tvm_target():
+        module = tvm.transform.Sequential(before)(module)
+        module = apply_default_schedules(module, target)
         # Behind the last pass that looks into kernels or at their constants.
-        LinkWeights(section),
+        return LinkWeights(section)(module)
+
+
+def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
+    """Lower the whole module to calls of the virtual machine."""
+    transform = relax.transform
+    after = [
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
@@ -53,9 +61,8 @@ def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.I
         transform.VMShapeLower(),
         transform.AttachGlobalSymbol(),
     ]
+    module = lower_to_kernels(module, target, section)
     with target.tvm_target():
-        module = tvm.transform.Sequential(before)(module)
-        module = apply_default_schedules(module, target)
         return tvm.transform.Sequential(after)(module)
 
 

@@ -44,6 +44,7 @@ def emulator_for(triple: str) -> Command:
     if not (root / "lib").is_dir():
         raise TargetError(
             f"the C library for {triple} was not found in {root}: install the cross compiler "
-            f"(Debian, Ubuntu: the package g++-{triple}), or set {_SYSTEM_ROOT} to a folder that has it"
+            f"(Debian, Ubuntu: the package g++-{triple}), or set {_SYSTEM_ROOT} to a folder "
+            "that has it"
         )
     return (path, "-L", str(root))

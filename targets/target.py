@@ -74,6 +74,8 @@ class Target:
     memory_bandwidth, cache_bandwidth : float
         Bytes a nanosecond: main memory, and the last cache level for each core. The defaults were
         measured on two cores of an x86 server (dense products of 16 to 411 MB).
+    scratch_bytes : int
+        Most that a kernel may take for inputs and weights at hand; 0: as much as is fastest.
     pipeline : Pipeline or None
         For estimates of cycles; None where there is no model.
     """
@@ -89,6 +91,7 @@ class Target:
     vector_registers: int = 0
     memory_bandwidth: float = 30.0
     cache_bandwidth: float = 53.0
+    scratch_bytes: int = 0
     pipeline: Pipeline | None = None
 
     def __post_init__(self) -> None:

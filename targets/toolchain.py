@@ -87,6 +87,23 @@ def run_compiler(arguments: Sequence[str | Path], purpose: str, triple: str = ""
         )
 
 
+def archiver_for(triple: str) -> Command:
+    """Command that makes static libraries for ``triple``: the ``ar`` of its compiler.
+
+    Raises
+    ------
+    TargetError
+        There is no compiler.
+    """
+    compiler = compiler_for(triple)
+    if "ziglang" in compiler:
+        return (*compiler[: compiler.index("ziglang") + 1], "ar")
+    asked = subprocess.run(
+        [*compiler, "-print-prog-name=ar"], capture_output=True, text=True, check=False
+    )
+    return (shutil.which(asked.stdout.strip()) or "ar",)
+
+
 def is_native(triple: str) -> bool:
     """Whether this machine's own compiler makes code for ``triple``."""
     return "android" not in triple and triple.partition("-")[0] == architecture()
