@@ -15,7 +15,7 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Lifetime:
-    """A tensor of ``size`` bytes that is used from step ``first`` to step ``last``, both included."""
+    """A tensor of ``size`` bytes that is used from step ``first`` to ``last``, both included."""
 
     size: int
     first: int

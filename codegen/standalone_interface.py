@@ -179,9 +179,9 @@ def source(model: StandaloneModel, weights: Path) -> str:
 def example(model: StandaloneModel) -> str:
     """Text of a program that reads ``.npy`` files of the inputs and writes those of the outputs."""
     name, upper = model.name, model.name.upper()
-    count = len(model.inputs)
+    count, results = len(model.inputs), len(model.outputs)
     lines = [
-        f"/* example INPUT.npy ... OUTPUT.npy ...: {count} inputs, {len(model.outputs)} outputs. */",
+        f"/* example INPUT.npy ... OUTPUT.npy ...: {count} inputs, {results} outputs. */",
         f'#include "{name}.h"',
         "#include <stdio.h>",
         "",

@@ -103,7 +103,17 @@ def build_runner(triple: str, libraries: Path, output: Path, *, reuse: bool = Fa
         source.write_text(text)
         include, search = f"-I{header_folder()}", f"-L{libraries}"
         more = [f"-Wl,-rpath,{libraries}"] if reuse else ["-s"]
-        arguments = ["-std=c++17", "-O2", source, include, search, *_LINK, *more, "-o", made]
+        arguments: list[str | Path] = [
+            "-std=c++17",
+            "-O2",
+            source,
+            include,
+            search,
+            *_LINK,
+            *more,
+            "-o",
+            made,
+        ]
         run_compiler(arguments, "building the runner", triple)
         made.chmod(0o755)
     if reuse:

@@ -106,8 +106,8 @@ def deploy_standalone(
     check_choice(storage, objective)
     if isinstance(model, str | PathLike) and _is_module(model):
         raise ModelError(
-            f"'{model}' is a module, which cannot be compiled again: give the ONNX model or the .dcz "
-            "that it was compiled from"
+            f"'{model}' is a module, which cannot be compiled again: give the ONNX model or the "
+            ".dcz that it was compiled from"
         )
     device = _one_core(target if isinstance(target, Target) else get_target(target))
     compiler_for(device.triple)  # before the work: is there one?
@@ -212,7 +212,7 @@ def _constants(sequence: CallSequence) -> list[TensorValue]:
 def _lifetimes(
     sequence: CallSequence, places: Mapping[TensorValue, Place]
 ) -> tuple[list[Lifetime], list[TensorValue]]:
-    """Of the tensors that have no place yet: from the call that makes one to the last that reads."""
+    """Lifetimes of tensors without a place: from the call that makes one to the last reader."""
     first: dict[TensorValue, int] = {}
     last: dict[TensorValue, int] = {}
     for number, call in enumerate(sequence.calls):

@@ -76,7 +76,8 @@ def _over_pointers(function: tir.PrimFunc, name: str) -> tir.PrimFunc:
     for number, buffer in enumerate(function.params):
         if not isinstance(buffer, tir.Buffer):
             raise CompileError(
-                f"kernel '{name}' takes '{buffer}', which is no tensor: fix the shapes of the inputs"
+                f"kernel '{name}' takes '{buffer}', which is no tensor: fix the shapes of the "
+                "inputs"
             )
         kind = tvm.ir.PointerType(tvm.ir.PrimType(str(buffer.ty.dtype.dtype)))
         pointers.append(tir.Var(f"p{number}", kind))
