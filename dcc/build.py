@@ -43,7 +43,7 @@ def lower_to_kernels(module: tvm.IRModule, target: Target, section: WeightSectio
         module = tvm.transform.Sequential(before)(module)
         module = apply_default_schedules(module, target)
         # Behind the last pass that looks into kernels or at their constants.
-        return LinkWeights(section)(module)
+        return tvm.transform.Sequential([LinkWeights(section)])(module)
 
 
 def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:

@@ -105,9 +105,16 @@ def count_blocks(
         with (path / "data").open("wb") as file:
             for array in arrays:
                 file.write(array.tobytes())
-        sources = ["-x", "c", path / "driver.c", "-x", "assembler", path / "kernel.s"]
+        sources: list[str | Path] = [
+            "-x",
+            "c",
+            path / "driver.c",
+            "-x",
+            "assembler",
+            path / "kernel.s",
+        ]
         program = path / "program"
-        options = ["-O1", "-static", *sources, "-x", "none", "-lm", "-o", program]
+        options: list[str | Path] = ["-O1", "-static", *sources, "-x", "none", "-lm", "-o", program]
         run_compiler(options, "building a kernel with counters", triple)
         command = [*emulator, str(program), str(path / "data"), str(path / "out")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
