@@ -61,7 +61,7 @@ class VectorReader(WeightReader):
             return
         codebook = self.buffers["codebook"]
         entries, lanes = int(codebook.ty.shape[0]), self.unit.lanes
-        sizes = [size for size in sorted(self.unit.windows) if size >= entries]
+        sizes = [size for size in sorted(self.unit.tables) if size >= entries]
         if not sizes:
             return
         table = allocate("table", (sizes[0],), "float32")
