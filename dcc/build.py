@@ -27,8 +27,13 @@ from dcc.targets.target import Target
 from dcc.targets.toolchain import compiler_for, run_compiler
 
 
-def lower_to_kernels(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
-    """Legalise what operators are left, fuse, schedule, link the weights."""
+def lower_to_kernels(
+    module: tvm.IRModule, target: Target, section: WeightSection | None
+) -> tvm.IRModule:
+    """Legalise what operators are left, fuse, schedule, link the weights.
+
+    Without a section the weights stay constants of the calls.
+    """
     transform = relax.transform
     before = [
         transform.LegalizeOps(),
@@ -42,6 +47,8 @@ def lower_to_kernels(module: tvm.IRModule, target: Target, section: WeightSectio
     with target.tvm_target():
         module = tvm.transform.Sequential(before)(module)
         module = apply_default_schedules(module, target)
+        if section is None:
+            return module
         # Behind the last pass that looks into kernels or at their constants.
         return tvm.transform.Sequential([LinkWeights(section)])(module)
 

@@ -53,7 +53,9 @@ class ScalarReader(WeightReader):
         gaps: list[Expr | None] = [None for _ in lanes]
         if len(self.packed.symbols) > 1:  # all gaps come before the codes
             gaps = [self._symbol("gaps", slice_index, step, lane) for lane in lanes]
-        return [self.read(slice_index, step, lane, gap) for lane, gap in zip(lanes, gaps, strict=True)]
+        return [
+            self.read(slice_index, step, lane, gap) for lane, gap in zip(lanes, gaps, strict=True)
+        ]
 
     def _from_word(self, slice_index: Expr, step: Expr) -> list[tuple[Expr, Expr]]:
         packed = self.packed

@@ -52,10 +52,11 @@ int main(int count, char **files) {{
   file = fopen(files[2], "wb");
   if (file == NULL) return 3;
   if (fwrite(dcc_counts, 8, {blocks}, file) != {blocks}) return 4;
-  if (fwrite(data[{result}], 1, sizes[{result}], file) != sizes[{result}]) return 4;
+  {writing}
   return fclose(file) == 0 ? 0 : 5;
 }}
 """
+_WRITE = "if (fwrite(data[{number}], 1, sizes[{number}], file) != sizes[{number}]) return 4;"
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,11 @@ class CountedRun:
     """How often each block of the function ran, and what it computed."""
 
     counts: npt.NDArray[np.uint64]
-    result: Array
+    results: list[Array]
 
 
 def count_blocks(
-    function: AssemblyFunction, arguments: Sequence[Array], result: int, triple: str
+    function: AssemblyFunction, arguments: Sequence[Array], results: Sequence[int], triple: str
 ) -> CountedRun:
     """Run a function of plain pointers once, and count.
 
@@ -75,8 +76,8 @@ def count_blocks(
     ----------
     arguments
         What its pointers point to.
-    result
-        Number of the argument that it writes.
+    results
+        Numbers of the arguments that it writes.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def count_blocks(
             sizes=", ".join(str(array.nbytes) for array in arrays),
             count=len(arrays),
             arguments=", ".join(names),
-            result=result,
+            writing=" ".join(_WRITE.format(number=number) for number in results),
         )
         (path / "driver.c").write_text(driver)
         with (path / "data").open("wb") as file:
@@ -124,9 +125,14 @@ def count_blocks(
                 f"{done.returncode}): {done.stderr.strip()[-500:]}"
             )
         found = (path / "out").read_bytes()
-    counts = np.frombuffer(found[: 8 * blocks], np.uint64)
-    like = arrays[result]
-    return CountedRun(counts, np.frombuffer(found[8 * blocks :], like.dtype).reshape(like.shape))
+    counts, at = np.frombuffer(found[: 8 * blocks], np.uint64), 8 * blocks
+    answers: list[Array] = []
+    for number in results:
+        like = arrays[number]
+        part = np.frombuffer(found[at : at + like.nbytes], like.dtype)
+        answers.append(part.reshape(like.shape))
+        at += like.nbytes
+    return CountedRun(counts, answers)
 
 
 def _with_counters(function: AssemblyFunction) -> str:

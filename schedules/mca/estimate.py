@@ -44,14 +44,14 @@ class KernelEstimate:
         Nanoseconds by cycles, and by bytes.
     pieces
         The code, most cycles first.
-    result
+    results
         What the kernel computed under emulation.
     """
 
     arithmetic: float
     memory: float
     pieces: tuple[Piece, ...]
-    result: Array
+    results: list[Array]
 
     @property
     def nanoseconds(self) -> float:
@@ -60,14 +60,14 @@ class KernelEstimate:
 
 
 def estimate_kernel(
-    kernel: tir.PrimFunc, arguments: Sequence[Array], target: Target
+    kernel: tir.PrimFunc, arguments: Sequence[Array], target: Target, outputs: int = 1
 ) -> KernelEstimate:
     """Run a kernel under emulation and estimate its time on ``target``.
 
     Parameters
     ----------
     kernel
-        Over buffers, the last of which is the result.
+        Over buffers, the last ``outputs`` of which are its results.
     arguments
         Their contents.
 
@@ -86,12 +86,13 @@ def estimate_kernel(
     raw = build_raw({_NAME: kernel}, target)
     function = read_function(raw.module.inspect_source("asm"), _NAME)
     scratch = np.zeros(max(raw.scratch[_NAME], 1), np.uint8)
-    run = count_blocks(function, [*arguments, scratch], len(arguments) - 1, target.triple)
+    written = range(len(arguments) - outputs, len(arguments))
+    run = count_blocks(function, [*arguments, scratch], written, target.triple)
     pieces = _pieces(function, run.counts, target)
     cycles = sum(piece.runs * piece.cycles for piece in pieces)
     size = sum(array.nbytes for array in arguments)
     return KernelEstimate(
-        cycles / target.pipeline.clock, size / target.memory_bandwidth, pieces, run.result
+        cycles / target.pipeline.clock, size / target.memory_bandwidth, pieces, run.results
     )
 
 
