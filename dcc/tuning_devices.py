@@ -49,7 +49,7 @@ def find_devices(target: Target, runner: str, tracker: str | None, key: str | No
         if missing:
             raise TuningError(
                 f"this machine cannot run code for '{target.name}': it lacks {', '.join(missing)}; "
-                "tune on devices that a tracker lends (--runner rpc), or by estimates (--runner mca)"
+                "tune on devices that a tracker lends (--runner rpc) or by estimates (--runner mca)"
             )
         return Devices(local_identity(target))
     if tracker is None or key is None:

@@ -25,7 +25,7 @@ class _Known(ms.runner.PyRunnerFuture):
         self._known = result
 
     def done(self) -> bool:
-        """It is."""
+        """Say that it is there."""
         return True
 
     def result(self) -> ms.runner.RunnerResult:
