@@ -21,7 +21,7 @@ from dcc.codegen.section import WeightSection
 from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
 from dcc.passes.link_weights import LinkWeights
-from dcc.schedules.cpu.default import apply_default_schedules
+from dcc.schedules.cpu.default import apply_default_schedules, kernel_schedules
 from dcc.schedules.cpu.stack import PIPELINE
 from dcc.targets.target import Target
 from dcc.targets.toolchain import compiler_for, run_compiler
@@ -90,7 +90,7 @@ def lower_and_build(
     section : WeightSection
         What ``dcc_weights()`` and ``dcc_decoded()`` point to.
     metadata : dict
-        See :mod:`dcc.codegen.module_file`.
+        See :mod:`dcc.codegen.module_file`; ``kernels``, their schedules by name, is added.
     output : path
         Replaced in one step when all is done: processes that run the old module go on with it.
 
@@ -104,8 +104,10 @@ def lower_and_build(
         The file cannot be written.
     """
     compiler_for(target.triple)  # before the work: is there one?
+    lowered = lower(module, target, section)
+    metadata["kernels"] = kernel_schedules(lowered)
     executable = relax.build(
-        lower(module, target, section),
+        lowered,
         target.tvm_target(),
         relax_pipeline=None,
         tir_pipeline=PIPELINE,

@@ -29,6 +29,7 @@ from dcc.passes.operators.recurrent import recurrence_types
 from dcc.passes.parameters import MAIN, constant, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import estimate_all
+from dcc.schedules.cpu.default import SCHEDULE
 from dcc.schedules.cpu.expand import expand, value_dtype
 from dcc.schedules.kernels import build_kernel, in_root_block, pack_for
 from dcc.schedules.layer_shape import LayerShape
@@ -153,7 +154,9 @@ class _Legalizer(PyExprMutator):
         return pack_for(weight, best.form, Packing(self.target.vector_floats, sort=sort))
 
     def _attributed(self, kernel: tir.PrimFunc, name: str, packed: PackedWeight) -> tir.PrimFunc:
+        schedule = str(kernel.attrs["global_symbol"])
         kernel = in_root_block(kernel).without_attr("global_symbol")
+        kernel = kernel.with_attr(SCHEDULE, schedule)
         kernel = kernel.with_attr(SCHEDULED, 1).with_attr(LAYER, name)
         number = self.numbers.setdefault(id(packed), len(self.numbers))
         kernel = kernel.with_attr(PATTERN, OPAQUE).with_attr(WEIGHT, number)

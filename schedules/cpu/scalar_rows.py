@@ -14,6 +14,7 @@ run past the last column, and need no check so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 from tvm import tirx as tir
@@ -31,6 +32,8 @@ MOST_LANES = 8
 
 class ScalarReader(WeightReader):
     """Reads the entries of all rows of a step, one scalar each."""
+
+    rows_schedule: ClassVar[str] = "scalar_rows"
 
     def declare(self) -> None:
         """Declare the packed arrays, and the entries of a step as one word."""

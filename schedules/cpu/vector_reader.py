@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from tvm import tirx as tir
 from tvm.tirx.script import builder as T
@@ -51,6 +52,8 @@ class VectorReader(WeightReader):
     table
         The codebook in registers, where it fits.
     """
+
+    rows_schedule: ClassVar[str] = "vector_rows"
 
     unit: VectorUnit = field(kw_only=True)
     table: tir.Buffer | None = None
