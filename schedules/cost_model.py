@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dcc.codegen.vector_units import vector_unit
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
 from dcc.schedules.form_sizes import FormSizes
 from dcc.schedules.layer_shape import LayerShape
@@ -42,6 +43,16 @@ COSTS: dict[Form, FormCosts] = {
     "sparse": FormCosts(0.25, 0.13, 0.67),
     "huffman": FormCosts(0.45, 0.25, 1.6),
 }
+SCALAR_CYCLES: dict[Form, tuple[float, float]] = {
+    "dense": (0.26, 0.25),
+    "codebook": (1.1, 0.13),
+    "sparse": (2.0, 0.92),
+    "huffman": (5.9, 0.9),
+}
+"""Cycles of an entry of the rows kernels where vectors cannot gather, for the first sample and for
+each further one: estimates for a Cortex-A76 (``schedules.mca``) at 1, 3 and 7 samples."""
+USUAL_CLOCK = 2.0
+"""Cycles a nanosecond of a target that does not tell its clock."""
 PIXEL_MULTIPLICATION = 0.034
 """Nanoseconds of one multiplication in the pixel kernel, in whole vectors of 16 lanes: 0.026 to
 0.034 at densities from 40 to 10 %."""
@@ -115,10 +126,16 @@ def _time(
     else:
         reads = shape.recurrence.steps if shape.recurrence is not None else 1
         samples = shape.recurrence.batch if shape.recurrence is not None else shape.samples
-        if form in _windowed(weight, shape, target):
-            cost = WINDOWED[form]
-        each = cost.row_entry + cost.row_sample * (samples - 1)
-        arithmetic = entries * each * width * reads
+        arithmetic = entries * reads
+        unit = vector_unit(target.features, target.vector_floats)
+        if unit is not None and not unit.gathers:
+            first, further = SCALAR_CYCLES[form]
+            clock = target.pipeline.clock if target.pipeline is not None else USUAL_CLOCK
+            arithmetic *= (first + further * (samples - 1)) / clock
+        else:
+            if form in _windowed(weight, shape, target):
+                cost = WINDOWED[form]
+            arithmetic *= (cost.row_entry + cost.row_sample * (samples - 1)) * width
     traffic = nanoseconds_of_reading(touched, target) * reads
     return max(arithmetic / max(target.cores, 1), traffic)
 

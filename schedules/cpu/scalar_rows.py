@@ -38,7 +38,7 @@ class ScalarReader(WeightReader):
     def declare(self) -> None:
         """Declare the packed arrays, and the entries of a step as one word."""
         super().declare()
-        self._words = None
+        self._words: tir.Buffer | None = None
         if "entries" not in self.buffers or "entries" in self.packed.symbols:
             return
         entries = self.packed.arrays["entries"]
@@ -52,7 +52,7 @@ class ScalarReader(WeightReader):
         """Read (gap, value) of every row."""
         lanes = range(self.packed.lanes)
         if self._words is not None:
-            return self._from_word(slice_index, step)
+            return self._from_word(self._words, slice_index, step)
         gaps: list[Expr | None] = [None for _ in lanes]
         if len(self.packed.symbols) > 1:  # all gaps come before the codes
             gaps = [self._symbol("gaps", slice_index, step, lane) for lane in lanes]
@@ -60,10 +60,12 @@ class ScalarReader(WeightReader):
             self.read(slice_index, step, lane, gap) for lane, gap in zip(lanes, gaps, strict=True)
         ]
 
-    def _from_word(self, slice_index: Expr, step: Expr) -> list[tuple[Expr, Expr]]:
+    def _from_word(
+        self, words: tir.Buffer, slice_index: Expr, step: Expr
+    ) -> list[tuple[Expr, Expr]]:
         packed = self.packed
-        word = bind("word", self._words[self._place(slice_index, step)])
-        kind = str(self._words.ty.dtype)
+        word = bind("word", words[self._place(slice_index, step)])
+        kind = str(words.ty.dtype)
         width = 8 * packed.arrays["entries"].itemsize
         gap_bits, code_bits = packed.gap_bits or 0, packed.code_bits
 
