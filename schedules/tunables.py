@@ -74,13 +74,15 @@ def default_tunables(
     lanes = default_lanes(shape, target)
     unit = vector_unit(target.features, lanes)
     registers = unit is not None and unit.byte_entries > 0
+    scalars = Case(shape, form, weight, target).scalar_rows
+    shared = scalars or (unit is not None and unit.expands)
     return Tunables(
         Packing(
             lanes,
             sort=sort,
             window=window,
             code_length=BYTE_TABLE_BITS if registers else None,
-            refill_steps=2 if unit is not None and unit.expands else 1,
+            refill_steps=2 if shared else 1,
         )
     )
 
@@ -269,7 +271,9 @@ CONFLICTS: tuple[tuple[str, Callable[[Case, Values], bool]], ...] = (
     (
         "the vector unit refills after every step",
         lambda case, v: (
-            v["refill_steps"] > 1 and not getattr(case.unit(v["lanes"]), "expands", False)
+            v["refill_steps"] > 1
+            and not case.scalar_rows
+            and not getattr(case.unit(v["lanes"]), "expands", False)
         ),
     ),
 )

@@ -113,7 +113,9 @@ def emit_scalar_rows(
             T.buffer_store(sums, tir.const(0, reader.accumulator), [place])
         for lane in range(packed.lanes):
             T.buffer_store(column, tir.const(0, "int64"), [lane])
-        with reader.stream(index), T.serial(0, reader.steps(index)) as step:
+        together = packed.refill_steps  # a decoder refills behind them
+
+        def step_of(step: Expr) -> None:
             for lane, (gap, value) in enumerate(reader.entries_of(index, step)):
                 T.buffer_store(column, column[lane] + tir.Cast("int64", gap), [lane])
                 for sample in range(samples):
@@ -121,6 +123,10 @@ def emit_scalar_rows(
                     at = sample * packed.lanes + lane
                     term = value * tir.Cast(reader.accumulator, data[place])
                     T.buffer_store(sums, sums[at] + term, [at])
+
+        with reader.stream(index), T.serial(0, reader.steps(index) // together) as number:
+            for part in range(together):
+                step_of(number * together + part)
         for lane in range(packed.lanes):
             row = reader.row(index, lane)
             with guard(row, packed):
