@@ -19,7 +19,7 @@ def make_reader(
     """Reader for :func:`emit_product`; the kernel declares its parameters."""
     if unit is not None and fits_vectors(packed, samples, dtype, unit):
         return VectorReader(packed, accumulator, unit=unit)
-    if fits_scalars(packed, accumulator):
+    if (unit is None or not unit.gathers) and fits_scalars(packed, accumulator):
         return ScalarReader(packed, accumulator)
     return WeightReader(packed, accumulator)
 
