@@ -34,7 +34,8 @@ def run(weight, form, packing, samples):
     kernel = matmul(
         packed, samples, "float32", Epilogue(packed.rows, "float32"), "float32", vector=4
     )
-    assert "scalar_rows" in str(kernel.attrs)
+    expected = "rows" if packed.every_column else "scalar_rows"
+    assert kernel.attrs["global_symbol"] == expected
     arrays = packed.arrays
     if form == "huffman":
         kernel, coded = fold_kernel(kernel, packed, frozenset())
