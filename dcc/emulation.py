@@ -6,6 +6,7 @@ of its own.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ from dcc.errors import ModuleError
 from dcc.input_arrays import InputArrays
 from dcc.targets.emulation import emulator_for
 from dcc.tensor_spec import TensorSpec
+
+_THREADS = "TVM_NUM_THREADS"
+_MOST_SECONDS = 1800
 
 
 class EmulatedModule:
@@ -57,7 +61,7 @@ class EmulatedModule:
                 file = Path(folder) / f"input_{number}.npy"
                 np.save(file, array)
                 command.append(str(file))
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            result = self._run(command)
             if result.returncode:
                 said = (result.stderr or result.stdout).strip().splitlines()[-3:]
                 raise ModuleError(
@@ -68,6 +72,24 @@ class EmulatedModule:
                 _as_spec(np.load(Path(folder) / f"output_{number}.npy"), spec)
                 for number, spec in enumerate(self.outputs)
             ]
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run the emulator on one thread: threads that wait for each other hang under it at times."""
+        environment = {_THREADS: "1", **os.environ}
+        try:
+            return subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment,
+                timeout=_MOST_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise ModuleError(
+                f"'{self._path}' did not end within {_MOST_SECONDS} s under {Path(command[0]).name}: "
+                "run it on a device (--rpc HOST:PORT)"
+            ) from None
 
 
 def _as_spec(array: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:
