@@ -74,7 +74,7 @@ class EmulatedModule:
             ]
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        """Run the emulator on one thread: threads that wait for each other hang under it at times."""
+        """Run the emulator on one thread: several that wait for each other hang at times."""
         environment = {_THREADS: "1", **os.environ}
         try:
             return subprocess.run(
@@ -87,8 +87,8 @@ class EmulatedModule:
             )
         except subprocess.TimeoutExpired:
             raise ModuleError(
-                f"'{self._path}' did not end within {_MOST_SECONDS} s under {Path(command[0]).name}: "
-                "run it on a device (--rpc HOST:PORT)"
+                f"'{self._path}' did not end within {_MOST_SECONDS} s under "
+                f"{Path(command[0]).name}: run it on a device (--rpc HOST:PORT)"
             ) from None
 
 
