@@ -159,7 +159,7 @@ class _DecodeRewriter:
 
         def end_of_loop(loop: tir.For) -> tir.For:
             # Otherwise the next pass of the loop would begin in the middle of a turn.
-            if isinstance(windows, VectorWindows) and windows.reads % windows.turn_reads:
+            if _within_turn(windows):
                 self.out_of_turn.append(f"the loop over {loop.loop_var}")
             return loop
 
@@ -184,7 +184,7 @@ class _DecodeRewriter:
 
         callbacks = [((tir.Bind, tir.BufferStore), decode), (tir.For, end_of_loop)]
         body = tvm_ffi.structural_map(region.body, callbacks)
-        if isinstance(windows, VectorWindows) and windows.reads % windows.turn_reads:
+        if _within_turn(windows):
             self.out_of_turn.append(f"the region of slice {region.value}")
         return tir.SeqStmt([*windows.open(self.starts[region.value]), body])
 
@@ -204,6 +204,13 @@ class _DecodeRewriter:
         if isinstance(region.value, tir.Var):
             loads = [load for load in loads if _names(load, region.value)]
         return loads
+
+
+def _within_turn(windows: LaneWindows | VectorWindows) -> bool:
+    """Whether the reads so far end in the middle of a turn."""
+    if isinstance(windows, VectorWindows):
+        return bool(windows.reads % windows.turn_reads)
+    return windows.within_turn
 
 
 def _names(load: TensorLoad, slice_index: tir.Expr) -> bool:

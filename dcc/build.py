@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,19 @@ from dcc.codegen.section import WeightSection
 from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
 from dcc.passes.link_weights import LinkWeights
-from dcc.schedules.cpu.default import apply_default_schedules
+from dcc.schedules.cpu.default import apply_default_schedules, kernel_schedules
 from dcc.schedules.cpu.stack import PIPELINE
 from dcc.targets.target import Target
-from dcc.targets.toolchain import find_compiler
+from dcc.targets.toolchain import compiler_for, run_compiler
 
 
-def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
-    """Legalise what operators are left, fuse, schedule, link the weights, lower to calls."""
+def lower_to_kernels(
+    module: tvm.IRModule, target: Target, section: WeightSection | None
+) -> tvm.IRModule:
+    """Legalise what operators are left, fuse, schedule, link the weights.
+
+    Without a section the weights stay constants of the calls.
+    """
     transform = relax.transform
     before = [
         transform.LegalizeOps(),
@@ -39,9 +44,19 @@ def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.I
         # Before the schedules, which hide that a kernel only copies.
         transform.RewriteDataflowReshape(),
     ]
-    after = [
+    with target.tvm_target():
+        module = tvm.transform.Sequential(before)(module)
+        module = apply_default_schedules(module, target)
+        if section is None:
+            return module
         # Behind the last pass that looks into kernels or at their constants.
-        LinkWeights(section),
+        return tvm.transform.Sequential([LinkWeights(section)])(module)
+
+
+def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
+    """Lower the whole module to calls of the virtual machine."""
+    transform = relax.transform
+    after = [
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
@@ -53,9 +68,8 @@ def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.I
         transform.VMShapeLower(),
         transform.AttachGlobalSymbol(),
     ]
+    module = lower_to_kernels(module, target, section)
     with target.tvm_target():
-        module = tvm.transform.Sequential(before)(module)
-        module = apply_default_schedules(module, target)
         return tvm.transform.Sequential(after)(module)
 
 
@@ -76,7 +90,7 @@ def lower_and_build(
     section : WeightSection
         What ``dcc_weights()`` and ``dcc_decoded()`` point to.
     metadata : dict
-        See :mod:`dcc.codegen.module_file`.
+        See :mod:`dcc.codegen.module_file`; ``kernels``, their schedules by name, is added.
     output : path
         Replaced in one step when all is done: processes that run the old module go on with it.
 
@@ -89,9 +103,11 @@ def lower_and_build(
     OutputError
         The file cannot be written.
     """
-    compiler = find_compiler()
+    compiler_for(target.triple)  # before the work: is there one?
+    lowered = lower(module, target, section)
+    metadata["kernels"] = kernel_schedules(lowered)
     executable = relax.build(
-        lower(module, target, section),
+        lowered,
         target.tvm_target(),
         relax_pipeline=None,
         tir_pipeline=PIPELINE,
@@ -104,9 +120,8 @@ def lower_and_build(
             executable.export_library(
                 str(library),
                 addons=[str(weights)],
-                cc=compiler,
+                fcompile=_linker(target),
                 workspace_dir=str(folder),
-                options=["-Wl,-s"],
             )
         except RuntimeError as error:
             raise CompileError(
@@ -115,6 +130,19 @@ def lower_and_build(
         with atomic_path(output) as temporary:
             shutil.copyfile(library, temporary)
             temporary.chmod(0o755)
+
+
+def _linker(target: Target) -> Callable[..., None]:
+    """Make the function that TVM calls with the objects of a module."""
+
+    def link(output: str, objects: Sequence[str], **_options: Any) -> None:
+        run_compiler(
+            ["-shared", "-fPIC", "-o", output, *objects, "-Wl,-s"],
+            "linking the module",
+            target.triple,
+        )
+
+    return link
 
 
 @contextmanager

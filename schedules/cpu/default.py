@@ -15,20 +15,27 @@ from dcc.schedules.cpu.loops import ParallelLoops
 from dcc.schedules.cpu.tiled import RegisterTiles
 from dcc.targets.target import Target
 
+SCHEDULE = "dcc.schedule"
+"""Attribute of a kernel: the name of its schedule, that of its module here."""
+NO_SCHEDULE = "none"
 _log = logging.getLogger(__name__)
 
 
 class _Guarded(dlight.ScheduleRule):
     """A rule that steps back where one of its steps turns out to be impossible."""
 
-    def __init__(self, rule: dlight.ScheduleRule) -> None:
+    def __init__(self, rule: dlight.ScheduleRule, name: str) -> None:
         self._rule = rule
+        self._name = name
 
     def apply(
         self, func: tirx.PrimFunc, target: tvm.target.Target, tunable: bool
     ) -> s_tir.Schedule | None:
         try:
-            return self._rule.apply(func, target, tunable)
+            schedule = self._rule.apply(func, target, tunable)
+            if schedule is None:
+                return None
+            return s_tir.Schedule(schedule.mod["main"].with_attr(SCHEDULE, self._name))
         except (s_tir.schedule.ScheduleError, RuntimeError, ValueError, TypeError) as error:
             reason = str(error).strip().splitlines()
             _log.debug(
@@ -39,7 +46,10 @@ class _Guarded(dlight.ScheduleRule):
 
 def default_rules(target: Target) -> list[dlight.ScheduleRule]:
     """Make the rules for ``target``, preferred ones first; what none takes stays as it is."""
-    return [_Guarded(RegisterTiles(target.vector_floats)), _Guarded(ParallelLoops())]
+    return [
+        _Guarded(RegisterTiles(target.vector_floats), "tiled"),
+        _Guarded(ParallelLoops(), "loops"),
+    ]
 
 
 def apply_default_schedules(module: tvm.IRModule, target: Target) -> tvm.IRModule:
@@ -47,3 +57,12 @@ def apply_default_schedules(module: tvm.IRModule, target: Target) -> tvm.IRModul
     with target.tvm_target():
         # The pass writes into the module it is given.
         return dlight.ApplyDefaultSchedule(*default_rules(target))(module.clone())
+
+
+def kernel_schedules(module: tvm.IRModule) -> dict[str, str]:
+    """Name the schedule of each kernel of a lowered module; see :data:`SCHEDULE`."""
+    return {
+        variable.name_hint: str(function.attrs.get(SCHEDULE, NO_SCHEDULE))
+        for variable, function in module.functions_items()
+        if isinstance(function, tirx.PrimFunc)
+    }
