@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable
 
 from dcc.errors import TargetError
+from dcc.targets.cuda import card_target, sm80_target, sm90_target
 from dcc.targets.host import host_target
 from dcc.targets.target import Target
 from dcc.targets.x86 import level3_target, level4_target
@@ -14,6 +16,9 @@ _TARGETS: dict[str, Callable[[], Target]] = {
     "host": host_target,
     "x86-64-v3": level3_target,
     "x86-64-v4": level4_target,
+    "cuda": card_target,
+    "cuda-sm80": sm80_target,
+    "cuda-sm90": sm90_target,
 }
 
 
@@ -33,5 +38,9 @@ def get_target(name: str) -> Target:
 
 
 def list_targets() -> list[Target]:
-    """All targets, the host first."""
-    return [make() for make in _TARGETS.values()]
+    """All targets, the host first; those of devices that this machine lacks are left out."""
+    found = []
+    for make in _TARGETS.values():
+        with contextlib.suppress(TargetError):
+            found.append(make())
+    return found

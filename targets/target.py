@@ -36,6 +36,34 @@ class EnergyTable:
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """A processor of many threads, whose blocks share a memory of their own.
+
+    Attributes
+    ----------
+    multiprocessors
+        Units that run blocks, each several at a time.
+    warp
+        Threads that run in lockstep; ``block_threads`` the most of a block.
+    shared_bytes
+        Shared memory that any block may have.
+    memory_bytes_per_nanosecond, level2_bytes_per_nanosecond, float_operations_per_nanosecond
+        Rates of the whole card, by its data sheet.
+    launch_nanoseconds
+        What starting and ending a kernel takes at least, between two that follow each other.
+    """
+
+    multiprocessors: int
+    warp: int = 32
+    block_threads: int = 1024
+    shared_bytes: int = 48 * 1024
+    memory_bytes_per_nanosecond: float = 1000.0
+    level2_bytes_per_nanosecond: float = 3000.0
+    float_operations_per_nanosecond: float = 10_000.0
+    launch_nanoseconds: float = 2000.0
+
+
+@dataclass(frozen=True)
 class Target:
     """One device to compile for.
 
@@ -53,6 +81,8 @@ class Target:
         Width of a vector register in float32 elements.
     cores : int
         Threads that work at a time.
+    gpu : Gpu or None
+        What kernels of thread blocks need to know; None: kernels are loops of a processor.
     """
 
     name: str
@@ -63,6 +93,7 @@ class Target:
     cores: int
     caches: Caches = field(default_factory=Caches)
     energy: EnergyTable = field(default_factory=EnergyTable)
+    gpu: Gpu | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
@@ -90,7 +121,7 @@ class Target:
             "name": self.name,
             **{
                 key: self.options[key]
-                for key in ("mtriple", "mcpu", "mattr")
+                for key in ("mtriple", "mcpu", "mattr", "arch")
                 if key in self.options
             },
             "features": list(self.required_features),
