@@ -26,6 +26,7 @@ from dcc.schedules.cpu.matmul import matmul
 from dcc.schedules.cpu.pixel_tiles import PixelTiling
 from dcc.schedules.cpu.recurrent import gru, lstm
 from dcc.schedules.cpu.take import take
+from dcc.schedules.cuda.kernels import build_block_kernel
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunables import Tunables
 from dcc.targets.target import Target
@@ -68,8 +69,10 @@ def build_kernel(
     Its parameters are the data, the packed arrays in their order, scale and bias where the layer
     has them, the results.
     """
-    in_flight = tunables.in_flight if tunables is not None else None
     accumulator = accumulator_type(shape, packed)
+    if target.gpu is not None:
+        return build_block_kernel(shape, packed, target, accumulator)
+    in_flight = tunables.in_flight if tunables is not None else None
     unit = vector_unit(target.features, packed.lanes)
     epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
     tiling = pixel_tiling(tunables, target)

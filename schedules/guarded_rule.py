@@ -1,0 +1,31 @@
+"""A rule that steps back where one of its steps turns out to be impossible."""
+
+from __future__ import annotations
+
+import logging
+
+import tvm
+from tvm import s_tir, tirx
+from tvm.s_tir import dlight
+
+_log = logging.getLogger(__name__)
+
+
+class GuardedRule(dlight.ScheduleRule):
+    """``rule``, but for errors: then the next rule of the list has its turn."""
+
+    def __init__(self, rule: dlight.ScheduleRule) -> None:
+        self._rule = rule
+
+    def apply(
+        self, func: tirx.PrimFunc, target: tvm.target.Target, tunable: bool
+    ) -> s_tir.Schedule | None:
+        """Schedule ``func``, or return None."""
+        try:
+            return self._rule.apply(func, target, tunable)
+        except (s_tir.schedule.ScheduleError, RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).strip().splitlines()
+            _log.debug(
+                "%s declines: %s", type(self._rule).__name__, reason[-1] if reason else error
+            )
+            return None
