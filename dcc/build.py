@@ -11,26 +11,38 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 
 from dcc.codegen.section import WeightSection
 from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
+from dcc.passes.lift_weights import LiftedWeights, LiftWeights
 from dcc.passes.link_weights import LinkWeights
 from dcc.schedules.cpu.default import apply_default_schedules
 from dcc.schedules.cpu.stack import PIPELINE
+from dcc.schedules.cuda.default import apply_default_schedules as apply_block_schedules
+from dcc.targets.cuda_toolchain import compile_cuda
 from dcc.targets.target import Target
 from dcc.targets.toolchain import find_compiler
 
 
-def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
-    """Legalise what operators are left, fuse, schedule, link the weights, lower to calls."""
+def lower(
+    module: tvm.IRModule, target: Target, section: WeightSection, lifted: LiftedWeights
+) -> tvm.IRModule:
+    """Legalise what operators are left, fuse, schedule, link the weights, lower to calls.
+
+    On a device with a memory of its own, weights become parameters instead, noted in ``lifted``.
+    """
     transform = relax.transform
+    linking = LinkWeights(section) if target.gpu is None else LiftWeights(section, lifted)
     before = [
+        *([] if target.gpu is None else [relax.backend.DispatchSortScan()]),
         transform.LegalizeOps(),
         transform.AnnotateTIROpPattern(),
         transform.FuseOps(),
@@ -41,7 +53,7 @@ def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.I
     ]
     after = [
         # Behind the last pass that looks into kernels or at their constants.
-        LinkWeights(section),
+        linking,
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
@@ -55,7 +67,10 @@ def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.I
     ]
     with target.tvm_target():
         module = tvm.transform.Sequential(before)(module)
-        module = apply_default_schedules(module, target)
+        if target.gpu is None:
+            module = apply_default_schedules(module, target)
+        else:
+            module = apply_block_schedules(module, target)
         return tvm.transform.Sequential(after)(module)
 
 
@@ -90,12 +105,17 @@ def lower_and_build(
         The file cannot be written.
     """
     compiler = find_compiler()
-    executable = relax.build(
-        lower(module, target, section),
-        target.tvm_target(),
-        relax_pipeline=None,
-        tir_pipeline=PIPELINE,
-    )
+    lifted = LiftedWeights()
+    module = lower(module, target, section, lifted)
+    executable = build_executable(module, target)
+    if target.gpu is not None:
+        code = [
+            place_code(each.inspect_source(), section, target)
+            for each in device_modules(executable.mod)
+        ]
+        metadata = metadata | {
+            "device": {"kind": target.kind, **lifted.describe(), "code": code}
+        }
     with _work_folder(output) as folder:
         text = json.dumps(metadata, ensure_ascii=False).encode()
         weights = section.assemble(text, target, folder)
@@ -115,6 +135,31 @@ def lower_and_build(
         with atomic_path(output) as temporary:
             shutil.copyfile(library, temporary)
             temporary.chmod(0o755)
+
+
+def build_executable(module: tvm.IRModule, target: Target) -> Any:
+    """Generate the code of a lowered module."""
+    if target.gpu is None:
+        return relax.build(
+            module, target.tvm_target(), relax_pipeline=None, tir_pipeline=PIPELINE
+        )
+    return relax.build(module, target.tvm_target(), relax_pipeline=None)
+
+
+def device_modules(module: Any) -> list[Any]:
+    """List the modules of a card's source among the imports of a built module."""
+    found = [module] if module.kind == "cuda" else []
+    return found + [each for imported in module.imports for each in device_modules(imported)]
+
+
+def place_code(source: str, section: WeightSection, target: Target) -> dict[str, Any]:
+    """Compile kernels and put the binary into ``section``; says where, and of which source.
+
+    TVM's module holds the source, which its runtime wants compiled when the module is loaded.
+    """
+    binary = np.frombuffer(compile_cuda(source, str(target.options["arch"])), np.uint8)
+    digest = sha256(source.encode()).hexdigest()
+    return {"source": digest, "offset": section.add(binary), "size": binary.size}
 
 
 @contextmanager

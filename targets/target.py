@@ -99,6 +99,11 @@ class Target:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     @property
+    def kind(self) -> str:
+        """TVM's kind of the target: ``llvm``, ``cuda``, ..."""
+        return str(self.options["kind"])
+
+    @property
     def required_features(self) -> tuple[str, ...]:
         """Features that a machine must have to run code of this target, sorted, by LLVM's names.
 
