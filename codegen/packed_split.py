@@ -41,6 +41,11 @@ def pack_split(weight: WeightMatrix, form: Form, packing: Packing) -> PackedWeig
     return _pack_entries(weight, packing)
 
 
+def entry_bytes(code_bits: int, gap_bits: int | None) -> int:
+    """Bytes of an entry of gap and code."""
+    return max((code_bits + (gap_bits or 0) + 7) // 8, 1)
+
+
 def join_entries(
     entries: npt.NDArray[np.integer], size: int, load_words: int
 ) -> npt.NDArray[np.uint32]:

@@ -13,7 +13,7 @@ from dcc.codegen.code_grid import unpack_codes
 from dcc.codegen.code_tables import Table
 from dcc.codegen.entry_layout import Array
 from dcc.codegen.lane_streams import LaneStreams, deinterleave
-from dcc.codegen.packed_split import entries_of_words
+from dcc.codegen.packed_split import entries_of_words, entry_bytes
 from dcc.codegen.packed_weight import PackedWeight
 from dcc.codegen.row_split import RowSplit
 from dcc.codegen.thread_streams import read_streams
@@ -118,7 +118,7 @@ def _uncoded(packed: PackedWeight, name: str) -> Integers:
     """Symbols of an array, one row a step."""
     symbols = packed.arrays[name].astype(np.int64)
     if name == "entries" and packed.split is not None:
-        size = (packed.code_bits + (packed.gap_bits or 0) + 7) // 8
+        size = entry_bytes(packed.code_bits, packed.gap_bits)
         return entries_of_words(packed.arrays[name].astype(np.uint32), size)
     if name != "entries" or not packed.window:
         return symbols

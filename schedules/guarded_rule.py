@@ -12,17 +12,26 @@ _log = logging.getLogger(__name__)
 
 
 class GuardedRule(dlight.ScheduleRule):
-    """``rule``, but for errors: then the next rule of the list has its turn."""
+    """``rule``, but for errors: then the next rule of the list has its turn.
 
-    def __init__(self, rule: dlight.ScheduleRule) -> None:
+    A schedule that ``lowering`` cannot lower counts as one.
+    """
+
+    def __init__(
+        self, rule: dlight.ScheduleRule, lowering: tvm.transform.Pass | None = None
+    ) -> None:
         self._rule = rule
+        self._lowering = lowering
 
     def apply(
         self, func: tirx.PrimFunc, target: tvm.target.Target, tunable: bool
     ) -> s_tir.Schedule | None:
         """Schedule ``func``, or return None."""
         try:
-            return self._rule.apply(func, target, tunable)
+            schedule = self._rule.apply(func, target, tunable)
+            if schedule is not None and self._lowering is not None:
+                self._lowering(schedule.mod)
+            return schedule
         except (s_tir.schedule.ScheduleError, RuntimeError, ValueError, TypeError) as error:
             reason = str(error).strip().splitlines()
             _log.debug(

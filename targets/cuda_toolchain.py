@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
+from pathlib import Path
 from unittest import mock
 
 from dcc.errors import CompileError, TargetError
 
 MODE = "TVM_CUDA_COMPILE_MODE"
+_NVRTC_OPTIONS = "TVM_CUDA_NVRTC_EXTRA_OPTS"
 # TVM asks both compilers for approximate division, exponentials and tanh, which err by 1e-6 and
 # more; kernels here are not bound by them.
 _PRECISE = {
     "TVM_CUDA_NVCC_NO_FAST_MATH": "1",
-    "TVM_CUDA_NVRTC_EXTRA_OPTS": "--ftz=false --prec-div=true --prec-sqrt=true",
+    _NVRTC_OPTIONS: "--ftz=false --prec-div=true --prec-sqrt=true",
 }
 
 
@@ -52,12 +55,26 @@ def compile_cuda(source: str, arch: str) -> bytes:
     from tvm.target import Target
 
     try:
-        with mock.patch.dict(os.environ, _PRECISE), Target({"kind": "cuda", "arch": arch}):
+        changes = _PRECISE | (_headers() if compiler == "nvrtc" else {})
+        with mock.patch.dict(os.environ, changes), Target({"kind": "cuda", "arch": arch}):
             binary = nvcc.compile_cuda(source, target_format="cubin", compiler=compiler)
     except (RuntimeError, ValueError, OSError) as error:
         last = "\n".join(str(error).strip().splitlines()[-10:])
         raise CompileError(f"{compiler} failed to compile kernels for {arch}:\n{last}") from error
     return bytes(binary)
+
+
+def _headers() -> dict[str, str]:
+    """Say where NVRTC finds CUDA's headers: those from PyPI, unless the user says otherwise."""
+    package = importlib.util.find_spec("nvidia")
+    folders = [] if package is None else list(package.submodule_search_locations or ())
+    found = [p for f in folders for p in Path(f).glob("cu*/include/cuda_runtime.h")]
+    if "CUDA_PATH" in os.environ or not found:
+        return {}
+    include = max(found).parent
+    # TVM looks for the C++ library in none of the places where PyPI's packages put it.
+    options = f"{_PRECISE[_NVRTC_OPTIONS]} -I{shlex.quote(str(include / 'cccl'))}"
+    return {"CUDA_PATH": str(include.parent), _NVRTC_OPTIONS: options}
 
 
 def _has_nvrtc() -> bool:

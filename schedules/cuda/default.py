@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tvm
-from tvm import tirx
+from tvm import s_tir, tirx
 from tvm.s_tir import dlight
 
 from dcc.schedules.guarded_rule import GuardedRule
@@ -14,7 +14,12 @@ def default_rules() -> list[dlight.ScheduleRule]:
     """Make the rules, preferred ones first; the last one takes every loop nest."""
     gpu = dlight.gpu
     rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
-    return [GuardedRule(rule) for rule in rules]
+    # Reductions across threads are the part of a schedule that its lowering may still refuse.
+    passes = s_tir.transform
+    lowering = tvm.transform.Sequential(
+        [passes.CanonicalizeLoop(), passes.LowerCrossThreadReduction()]
+    )
+    return [GuardedRule(rule, lowering) for rule in rules]
 
 
 def apply_rules(function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:

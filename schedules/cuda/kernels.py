@@ -7,7 +7,7 @@ from tvm import tirx as tir
 from dcc.codegen.packed import PackedWeight
 from dcc.errors import CompileError
 from dcc.schedules.cpu.epilogue import Epilogue
-from dcc.schedules.cuda.dense import dense_layer
+from dcc.schedules.cuda.dense import dense_matmul
 from dcc.schedules.cuda.pixels import conv, many_samples
 from dcc.schedules.cuda.recurrent import gru, lstm
 from dcc.schedules.cuda.split_rows import split_rows
@@ -24,8 +24,8 @@ def build_block_kernel(
     epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
     if shape.kind == "take":
         return take(packed, shape.samples, shape.index_dtype, shape.dtype)
-    if packed.form == "dense" and (shape.kind == "matmul" or shape.geometry is not None):
-        return dense_layer(shape, packed, accumulator, target)
+    if packed.form == "dense" and shape.kind == "matmul":
+        return dense_matmul(shape, packed, accumulator, target)
     if shape.geometry is not None:
         spatial = 1 if shape.kind == "conv1d" else 2
         return conv(packed, shape.geometry, shape.dtype, epilogue, accumulator, spatial=spatial)

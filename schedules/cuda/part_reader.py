@@ -17,6 +17,7 @@ from tvm.tirx.script import builder as T
 from dcc.codegen.code_grid import code_width, codes_per_word
 from dcc.codegen.decode_stage import STREAM_ATTRIBUTE
 from dcc.codegen.packed import PackedWeight
+from dcc.codegen.packed_split import entry_bytes
 from dcc.schedules.cpu.weight_reader import Expr, allocate, argument, bind
 from dcc.schedules.cuda.blocks import assign, each, shared, variable
 
@@ -88,7 +89,7 @@ class PartReader:
         """Entries of the sparse form: several words a load, several entries a word."""
         packed, entries = self.packed, self.buffers["entries"]
         words = int(entries.ty.shape[2])
-        bits = 8 * ((packed.code_bits + (packed.gap_bits or 0) + 7) // 8)
+        bits = 8 * entry_bytes(packed.code_bits, packed.gap_bits)
         count = WORD_BITS // bits
         load = count * words
         held = allocate("held", (words,), "uint32")
