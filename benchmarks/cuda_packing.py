@@ -1,4 +1,4 @@
-"""Weights of the layers, packed: what the maker and the timer of CUDA kernels share; needs no TVM."""
+"""Packed weights of the layers: what maker and timer of CUDA kernels share; needs no TVM."""
 
 from __future__ import annotations
 

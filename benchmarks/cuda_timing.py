@@ -246,9 +246,9 @@ def main() -> None:
     ]
     pool = multiprocessing.get_context("fork").Pool()
     packed = pool.imap(pack_one, jobs)
-    from dcc.tvm_library import load_cuda_library
-
     import torch  # noqa: F401  (brings the CUDA runtime)
+
+    from dcc.tvm_library import load_cuda_library
 
     load_cuda_library()
     bench = Bench(options.folder)

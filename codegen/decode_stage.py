@@ -134,7 +134,7 @@ class _DecodeRewriter:
         return tvm_ffi.structural_map(body, (tir.AttrStmt, self._share_tables))
 
     def _share_tables(self, region: tir.AttrStmt) -> tir.Stmt:
-        """Copy the tables to shared memory at the begin of a region, whose reads are of the copy."""
+        """Copy the tables to shared memory where a region begins; its reads are of the copy."""
         if region.attr_key != TABLES_ATTRIBUTE:
             return region
         threads, statements, copies = int(region.node), [], []

@@ -78,9 +78,7 @@ def local(shape: int, kind: str, name: str) -> tir.Buffer:
     return tir.decl_buffer((shape,), kind, name, scope="local")
 
 
-def look_up(
-    bits: tir.Expr, table: tir.Buffer
-) -> tuple[list[tir.Stmt], tir.Expr, tir.Expr]:
+def look_up(bits: tir.Expr, table: tir.Buffer) -> tuple[list[tir.Stmt], tir.Expr, tir.Expr]:
     """Look the lowest ``bits`` (unsigned) up: statements, the symbol and its code's length."""
     size = int(table.ty.shape[0])
     kind = str(table.ty.dtype)

@@ -51,7 +51,7 @@ def join_entries(
 ) -> npt.NDArray[np.uint32]:
     """Join entries (steps, lanes) of ``size`` bytes to words (loads, lanes, words of a load)."""
     count = WORD_BYTES // size
-    steps, lanes = entries.shape
+    lanes = entries.shape[1]
     parts = entries.astype(np.uint32).reshape(-1, load_words, count, lanes)
     shifts = np.arange(count, dtype=np.uint32) * np.uint32(8 * size)
     words = np.bitwise_or.reduce(parts << shifts[:, None], axis=2)
@@ -72,7 +72,8 @@ def _pack_codebook(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     assert weight.codebook is not None
     split = RowSplit.of(packing, weight.columns, codes_per_word(weight.code_bits))
     entries = split_columns(weight.rows, weight.columns, split, packing.lanes)
-    codes = gather(weight.codes.ravel(), entries, 0).reshape(-1, split.width, packing.lanes)
+    codes = gather(weight.codes.ravel(), entries, 0).astype(weight.codes.dtype)
+    codes = codes.reshape(-1, split.width, packing.lanes)
     words = pack_codes(codes, weight.code_bits)
     used = -(-weight.grid.size * code_width(weight.code_bits) // 8)
     nbytes = StorageBytes(used, 0, weight.codebook.nbytes, 0, words.nbytes - used)
@@ -153,9 +154,9 @@ def _entry_widths(weight: WeightMatrix, packing: Packing) -> list[tuple[int, int
     if weight.mask is None:
         return [(1, None)]
     widths = [(size, 8 * size - weight.code_bits) for size in (1, 2)]
-    fitting = [(size, bits) for size, bits in widths if bits > 0]
+    fitting: list[tuple[int, int | None]] = [(size, bits) for size, bits in widths if bits > 0]
     asked = packing.gap_bits or 0
-    return [width for width in fitting if width[1] >= asked] or fitting[-1:]
+    return [width for width in fitting if (width[1] or 0) >= asked] or fitting[-1:]
 
 
 def _pack_values(weight: WeightMatrix, packing: Packing) -> PackedWeight:

@@ -71,7 +71,7 @@ class RowSplit:
         phase: npt.NDArray[np.integer],
         segment: npt.NDArray[np.integer],
     ) -> npt.NDArray[np.integer]:
-        """Number of the part of a row that stands at ``place`` in the order of the rows."""
+        """Return the number of the part of the row at ``place`` in the order of the rows."""
         block, row = np.divmod(place, self.block_rows)
         return ((block * self.phases + phase) * self.segments + segment) * self.block_rows + row
 

@@ -7,10 +7,11 @@ processor with many threads hides the rest of the time that this takes.
 
 from __future__ import annotations
 
-from dcc.codegen.decode_steps import Decoded, DecodeSpec, local, look_up
-from dcc.codegen.lane_streams import WORD_BITS
 from tvm import tirx as tir
 from tvm.ir import TensorLoad
+
+from dcc.codegen.decode_steps import Decoded, DecodeSpec, local, look_up
+from dcc.codegen.lane_streams import WORD_BITS
 
 
 class ThreadWindows:

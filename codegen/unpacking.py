@@ -122,8 +122,9 @@ def _uncoded(packed: PackedWeight, name: str) -> Integers:
         return entries_of_words(packed.arrays[name].astype(np.uint32), size)
     if name != "entries" or not packed.window:
         return symbols
-    steps = np.stack([symbols & 0xFFFF, symbols >> 16], axis=1)
-    return steps.reshape(packed.steps, packed.lanes)
+    width = 32 // packed.steps_of_word
+    parts = [symbols >> width * part & ((1 << width) - 1) for part in range(packed.steps_of_word)]
+    return np.stack(parts, axis=1).reshape(packed.steps, packed.lanes)
 
 
 def _scatter(packed: PackedWeight, fields: dict[str, Integers]) -> Array:
@@ -162,9 +163,7 @@ def _window_columns(packed: PackedWeight, fields: dict[str, Integers]) -> Intege
     return packed.arrays["windows"].astype(np.int64)[:, None] + offsets
 
 
-def _gap_columns(
-    packed: PackedWeight, fields: dict[str, Integers]
-) -> Integers:
+def _gap_columns(packed: PackedWeight, fields: dict[str, Integers]) -> Integers:
     """Column of every entry, counted on from the entry before it."""
     gaps = fields.get("gaps", np.zeros((packed.steps, packed.lanes), dtype=np.int64))
     if "entries" in fields:

@@ -113,9 +113,7 @@ def lower_and_build(
             place_code(each.inspect_source(), section, target)
             for each in device_modules(executable.mod)
         ]
-        metadata = metadata | {
-            "device": {"kind": target.kind, **lifted.describe(), "code": code}
-        }
+        metadata = metadata | {"device": {"kind": target.kind, **lifted.describe(), "code": code}}
     with _work_folder(output) as folder:
         text = json.dumps(metadata, ensure_ascii=False).encode()
         weights = section.assemble(text, target, folder)
@@ -140,9 +138,7 @@ def lower_and_build(
 def build_executable(module: tvm.IRModule, target: Target) -> Any:
     """Generate the code of a lowered module."""
     if target.gpu is None:
-        return relax.build(
-            module, target.tvm_target(), relax_pipeline=None, tir_pipeline=PIPELINE
-        )
+        return relax.build(module, target.tvm_target(), relax_pipeline=None, tir_pipeline=PIPELINE)
     return relax.build(module, target.tvm_target(), relax_pipeline=None)
 
 

@@ -114,7 +114,7 @@ class CudaWeights(DeviceWeights):
         import tvm_ffi
 
         kind = tvm_ffi.dtype("bool" if dtype == "bool" else dtype)
-        return self._call["make"](tvm_ffi.Shape(list(shape)), kind, self._device, None)
+        return self._call["make"](tvm_ffi.Shape(tuple(shape)), kind, self._device, None)
 
     def _placed(self, weights: bytes, place: dict[str, Any]) -> Any:
         """Copy the array at a place of the weights to the card."""

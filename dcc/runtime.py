@@ -29,7 +29,6 @@ from dcc.tensor_spec import TensorSpec
 from dcc.tvm_library import tvm_version
 
 
-
 @dataclass(frozen=True)
 class KernelTime:
     """Median time of one kernel call, in the order of the calls of one run."""

@@ -72,9 +72,7 @@ class LiftWeights:
 
 @mutator
 class _Lifter(PyExprMutator):
-    def __init__(
-        self, module: tvm.IRModule, section: WeightSection, lifted: LiftedWeights
-    ) -> None:
+    def __init__(self, module: tvm.IRModule, section: WeightSection, lifted: LiftedWeights) -> None:
         super().__init__(module)
         self.module = module
         self.section = section
@@ -111,7 +109,7 @@ class _Lifter(PyExprMutator):
         return getattr(getattr(expression, "op", None), "name", "") == CALL_TIR
 
     def _number(self, constant: GenericConst) -> int:
-        """Number of a constant among the weights; equal constants share one."""
+        """Return the number of a constant among the weights; equal constants share one."""
         array = np.ascontiguousarray(constant.value.numpy())
         shape, dtype = list(constant.value.shape), str(constant.value.dtype)
         key = (f"{dtype}{shape}", sha256(array.data).digest())

@@ -1,4 +1,4 @@
-"""The compiler of CUDA kernels: nvcc where it is installed, else NVRTC from PyPI. No card is needed."""
+"""The compiler of CUDA kernels: nvcc where it is there, else NVRTC from PyPI; without a card."""
 
 from __future__ import annotations
 

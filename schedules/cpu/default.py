@@ -13,6 +13,7 @@ from dcc.schedules.cpu.tiled import RegisterTiles
 from dcc.schedules.guarded_rule import GuardedRule
 from dcc.targets.target import Target
 
+
 def default_rules(target: Target) -> list[dlight.ScheduleRule]:
     """Make the rules for ``target``, preferred ones first; what none takes stays as it is."""
     return [GuardedRule(RegisterTiles(target.vector_floats)), GuardedRule(ParallelLoops())]

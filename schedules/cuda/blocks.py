@@ -48,7 +48,9 @@ def each(count: int, thread: Expr, threads: int) -> Iterator[Expr]:
 def assign(buffer: tir.Buffer, value: Expr | float, place: Expr | int = 0) -> None:
     """Store to a buffer of one axis; numbers get its type."""
     kind = str(buffer.ty.dtype)
-    T.buffer_store(buffer, tir.const(value, kind) if isinstance(value, int | float) else value, [place])
+    T.buffer_store(
+        buffer, tir.const(value, kind) if isinstance(value, int | float) else value, [place]
+    )
 
 
 def variable(name: str, dtype: str, value: Expr | float) -> tir.Buffer:

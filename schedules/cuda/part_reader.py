@@ -7,11 +7,9 @@ time; symbols that ``codegen.decode_stage.fold_decode`` replaces one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from tvm import tirx as tir
-from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.code_grid import code_width, codes_per_word
@@ -139,7 +137,6 @@ class PartReader:
 
     def _symbols(self, index: Expr, lane: Expr) -> Iterator[Entry]:
         """Entries one by one, as the huffman form and raw values have them."""
-        packed = self.packed
         with T.attr(lane, STREAM_ATTRIBUTE, index), T.serial(0, self.steps) as step:
             place = self.first + step
             if "entries" in self.buffers:

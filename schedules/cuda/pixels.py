@@ -6,6 +6,7 @@ the inputs of some pixels of its own, which neighbouring threads load side by si
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -19,6 +20,7 @@ from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
 from dcc.schedules.cuda.blocks import assign, each, launch, variable
 
+Read = Callable[[Expr], list[Expr]]
 MOST_THREADS, MOST_PIXELS = 128, 4
 COPY_THREADS = 256
 
@@ -84,7 +86,9 @@ def many_samples(
         size = columns * samples
         with (
             launch(-(-size // COPY_THREADS), COPY_THREADS) as (block, thread),
-            each(size, block * COPY_THREADS + thread, -(-size // COPY_THREADS) * COPY_THREADS) as at,
+            each(
+                size, block * COPY_THREADS + thread, -(-size // COPY_THREADS) * COPY_THREADS
+            ) as at,
         ):
             value = x[tir.floormod(at, samples), tir.floordiv(at, samples)]
             assign(turned, tir.Cast(accumulator, value), at)
@@ -126,7 +130,7 @@ class _Tiles:
         return [bind("pixel", first + number * self.threads) for number in range(self.each)]
 
 
-def _sum(reader: WeightReader, row: Expr, tiles: _Tiles, read) -> tir.Buffer:  # noqa: ANN001
+def _sum(reader: WeightReader, row: Expr, tiles: _Tiles, read: Read) -> tir.Buffer:
     """Sum the products of the weights of ``row`` with what ``read(column)`` gives of each pixel."""
     zero = tir.const(0, reader.accumulator)
     sums = allocate("sums", (tiles.each,), reader.accumulator)
@@ -168,7 +172,7 @@ class _Windows:
             self.lefts.append(bind("left", across * g.strides[1] - g.pads[1]))
 
     def read(self, column: Expr) -> list[Expr]:
-        """Inputs of all pixels at ``column``; 0 outside of the image."""
+        """Return the inputs of all pixels at ``column``; 0 outside of the image."""
         g = self.g
         area = g.kernel[0] * g.kernel[1]
         # Fillers run past the last column, with zeros.

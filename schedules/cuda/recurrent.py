@@ -7,7 +7,7 @@ barrier before the cells are updated: steps depend on each other, and blocks cou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from types import TracebackType
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
@@ -20,9 +20,7 @@ from dcc.schedules.cuda.blocks import assign, barrier, each, launch, variable
 from dcc.targets.target import Gpu
 
 
-def lstm(
-    packed: PackedWeight, sizes: Recurrence, *, input_forget: bool, gpu: Gpu
-) -> tir.PrimFunc:
+def lstm(packed: PackedWeight, sizes: Recurrence, *, input_forget: bool, gpu: Gpu) -> tir.PrimFunc:
     """Kernel of an LSTM; parameters as those of ``schedules.cpu.recurrent.lstm``."""
     n = sizes.hidden
     reader = WeightReader(packed, FLOAT)
@@ -35,7 +33,7 @@ def lstm(
         every = argument("every_hidden", (sizes.steps, sizes.batch, n), FLOAT)
         hidden = argument("hidden", (sizes.batch, n), FLOAT)
         cell = argument("cell", (sizes.batch, n), FLOAT)
-        with _block(sizes, 4, gpu) as block:
+        with _Block(sizes, 4, gpu) as block:
             block.copy(first_hidden, hidden, first_cell, cell)
             with T.serial(0, sizes.steps) as step:
                 place = bind("place", sizes.place(step))
@@ -76,7 +74,7 @@ def gru(
         reader.declare()
         every = argument("every_hidden", (sizes.steps, sizes.batch, n), FLOAT)
         hidden = argument("hidden", (sizes.batch, n), FLOAT)
-        with _block(sizes, 3, gpu) as block:
+        with _Block(sizes, 3, gpu) as block:
             block.copy(first_hidden, hidden)
             with T.serial(0, sizes.steps) as step:
                 place = bind("place", sizes.place(step))
@@ -116,7 +114,7 @@ def gru(
     return builder.get()
 
 
-class _block:  # noqa: N801
+class _Block:
     """One block of threads and what it keeps from step to step."""
 
     def __init__(self, sizes: Recurrence, gates: int, gpu: Gpu) -> None:
@@ -127,19 +125,28 @@ class _block:  # noqa: N801
         floats = sizes.batch * (self.rows + sizes.hidden)
         self.scope = "shared" if 4 * floats <= gpu.shared_bytes else "global"
 
-    def __enter__(self) -> _block:
+    def __enter__(self) -> _Block:
         sizes = self.sizes
         lengths = {"state": sizes.batch * sizes.hidden, "gates": sizes.batch * self.rows}
         if self.scope == "global":
-            self.buffers = {k: allocate(k, (max(n, 1),), FLOAT, "global") for k, n in lengths.items()}
+            self.buffers = {
+                k: allocate(k, (max(n, 1),), FLOAT, "global") for k, n in lengths.items()
+            }
         self.launch = launch(1, self.threads)
         _, self.thread = self.launch.__enter__()
         if self.scope == "shared":
-            self.buffers = {k: allocate(k, (max(n, 1),), FLOAT, "shared") for k, n in lengths.items()}
+            self.buffers = {
+                k: allocate(k, (max(n, 1),), FLOAT, "shared") for k, n in lengths.items()
+            }
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.launch.__exit__(*error)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.launch.__exit__(kind, error, trace)
 
     def copy(self, *pairs: tir.Buffer) -> None:
         """Copy initial states to the states; the first one is the hidden state."""

@@ -12,7 +12,6 @@ whose inputs stand in shared memory, and their sums are added up there:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm import tirx as tir
@@ -64,9 +63,7 @@ class _Block:
     def emit(self, x: tir.Buffer, y: tir.Buffer, epilogue: Epilogue) -> None:
         """Compute the rows of the block."""
         split, packed, samples = self.split, self.reader.packed, self.samples
-        self.inputs = shared(
-            "inputs", samples * max(packed.reach, split.threads), self.accumulator
-        )
+        self.inputs = shared("inputs", samples * max(packed.reach, split.threads), self.accumulator)
         self.sums = allocate("sums", (samples,), self.accumulator)
         for sample in range(samples):
             assign(self.sums, 0.0, sample)
