@@ -4,8 +4,8 @@
 
 The constants go into the module's weight section; a runtime copies it to the device when the module
 is loaded, and passes views of it with every call. A weight that is decoded at load is the result of
-the function ``decode``, which takes constants of the same section. Precondition: kernels are
-scheduled.
+the function ``decode``, which takes constants of the same section. Functions that ``main`` calls
+(branches) get what they use from it. Precondition: kernels are scheduled.
 """
 
 from __future__ import annotations
@@ -58,16 +58,40 @@ class LiftWeights:
     def transform_module(
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
     ) -> tvm.IRModule:
-        """Rewrite ``main``; add ``decode`` if something is decoded at load."""
+        """Rewrite the graph functions; add ``decode`` if something is decoded at load."""
         lifter = _Lifter(module, self.section, self.lifted)
-        main = relax.analysis.remove_all_unused(lifter.visit_expr(module[MAIN]))
+        main = lifter.lift(MAIN)
         result = tvm.IRModule(dict(lifter.builder_.get().functions_items()), module.attrs)
-        parameters = [*main.params, *lifter.weights, *lifter.decoded.values()]
+        every = [*lifter.arrays, *lifter.decoded]
+        parameters = [*main.params, *(lifter.scope.variable(weight) for weight in every)]
         result = with_main(result, parameters, main)
         if lifter.decoders:
             result[DECODE] = _decode_function(lifter)
         entries = [MAIN, DECODE] if lifter.decoders else [MAIN]
         return relax.transform.DeadCodeElimination(entries)(result)
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """An array of the section, or a result of ``decode``."""
+
+    name: str
+    kind: relax.TensorType
+
+
+@dataclass
+class _Scope:
+    """The weights that one function uses, as its parameters."""
+
+    variables: dict[str, relax.Var] = field(default_factory=dict)
+    weights: list[_Weight] = field(default_factory=list)
+
+    def variable(self, weight: _Weight) -> relax.Var:
+        """Return the parameter that holds ``weight``."""
+        if weight.name not in self.variables:
+            self.variables[weight.name] = relax.Var(weight.name, weight.kind)
+            self.weights.append(weight)
+        return self.variables[weight.name]
 
 
 @mutator
@@ -77,10 +101,26 @@ class _Lifter(PyExprMutator):
         self.module = module
         self.section = section
         self.lifted = lifted
-        self.weights: list[relax.Var] = []
+        self.scope = _Scope()
+        self.arrays: list[_Weight] = []
         self.numbers: dict[tuple[str, bytes], int] = {}
-        self.decoded: dict[relax.Var, relax.Var] = {}
-        self.decoders: list[tuple[tvm.ir.GlobalVar, list[int], relax.TensorType]] = []
+        self.decoded: list[_Weight] = []
+        self.decoders: list[tuple[tvm.ir.GlobalVar, list[int]]] = []
+        self.functions: dict[str, tuple[tvm.ir.GlobalVar, list[_Weight]]] = {}
+
+    def lift(self, name: str) -> relax.Function:
+        """Lift the weights of a function; its ``scope`` has their parameters."""
+        for callee in _callees(self.module[name]):
+            if callee.name_hint not in self.functions:
+                function = self.lift(callee.name_hint)
+                parameters = [*function.params, *self.scope.variables.values()]
+                function = relax.Function(
+                    parameters, function.body, function.ret_ty, function.is_pure, function.attrs
+                )
+                variable = self.builder_.add_func(function, f"{callee.name_hint}_of_weights")
+                self.functions[callee.name_hint] = variable, self.scope.weights
+        self.scope = _Scope()
+        return relax.analysis.remove_all_unused(self.visit_expr(self.module[name]))
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         call = binding.value
@@ -88,17 +128,20 @@ class _Lifter(PyExprMutator):
             super().visit_var_binding_(binding)
             return
         numbers = [self._number(argument) for argument in call.args[1].fields]
-        kind = result_types(call)[0]
-        self.decoders.append((call.args[0], numbers, kind))
-        variable = relax.Var(f"decoded_{len(self.decoded)}", kind)
-        self.decoded[binding.var] = variable
-        self.set_var_remap(binding.var, variable)
+        weight = _Weight(f"decoded_{len(self.decoded)}", result_types(call)[0])
+        self.decoders.append((call.args[0], numbers))
+        self.decoded.append(weight)
+        self.set_var_remap(binding.var, self.scope.variable(weight))
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
+        if isinstance(call.op, tvm.ir.GlobalVar) and call.op.name_hint in self.functions:
+            variable, weights = self.functions[call.op.name_hint]
+            given = [self.visit_expr(argument) for argument in call.args]
+            return relax.Call(variable, [*given, *(self.scope.variable(w) for w in weights)])
         if not self._is_kernel(call):
             return super().visit_call_(call)
         arguments = [
-            self.weights[self._number(argument)]
+            self.scope.variable(self.arrays[self._number(argument)])
             if isinstance(argument, GenericConst)
             else self.visit_expr(argument)
             for argument in call.args[1].fields
@@ -109,32 +152,44 @@ class _Lifter(PyExprMutator):
         return getattr(getattr(expression, "op", None), "name", "") == CALL_TIR
 
     def _number(self, constant: GenericConst) -> int:
-        """Return the number of a constant among the weights; equal constants share one."""
+        """Return the number of a constant among the arrays; equal constants share one."""
         array = np.ascontiguousarray(constant.value.numpy())
         shape, dtype = list(constant.value.shape), str(constant.value.dtype)
         key = (f"{dtype}{shape}", sha256(array.data).digest())
         if key not in self.numbers:
-            self.numbers[key] = len(self.weights)
+            self.numbers[key] = len(self.arrays)
             kind = relax.TensorType([int(size) for size in shape], dtype)
-            self.weights.append(relax.Var(f"weight_{len(self.weights)}", kind))
+            self.arrays.append(_Weight(f"weight_{len(self.arrays)}", kind))
             place = {"offset": self.section.add(array), "shape": [int(n) for n in shape]}
             self.lifted.arrays.append(place | {"dtype": dtype})
         return self.numbers[key]
 
 
+def _callees(function: relax.Function) -> list[tvm.ir.GlobalVar]:
+    """List the graph functions that ``function`` calls."""
+    found: list[tvm.ir.GlobalVar] = []
+
+    def visit(expression: relax.Expr) -> None:
+        if isinstance(expression, relax.Call) and isinstance(expression.op, tvm.ir.GlobalVar):
+            found.append(expression.op)
+
+    relax.analysis.post_order_visit(function, visit)
+    return found
+
+
 def _decode_function(lifter: _Lifter) -> relax.Function:
     """``decode(weights)``: run every decoder once; returns the decoded weights."""
-    used = sorted({number for _, numbers, _ in lifter.decoders for number in numbers})
+    used = sorted({number for _, numbers in lifter.decoders for number in numbers})
     lifter.lifted.decode += used
-    kinds = {number: lifter.weights[number].ty for number in used}
-    variables = {number: relax.Var(f"weight_{number}", kind) for number, kind in kinds.items()}
+    scope = _Scope()
+    variables = {number: scope.variable(lifter.arrays[number]) for number in used}
     builder = relax.BlockBuilder()
     with builder.function(DECODE, list(variables.values())):
         with builder.dataflow():
-            decoded = [
-                builder.emit(relax.call_tir(decoder, [variables[n] for n in numbers], kind))
-                for decoder, numbers, kind in lifter.decoders
+            results = [
+                builder.emit(relax.call_tir(decoder, [variables[n] for n in numbers], weight.kind))
+                for (decoder, numbers), weight in zip(lifter.decoders, lifter.decoded, strict=True)
             ]
-            result = builder.emit_output(relax.Tuple(decoded))
+            result = builder.emit_output(relax.Tuple(results))
         builder.emit_func_output(result)
     return builder.get()[DECODE]
