@@ -10,11 +10,20 @@ import ctypes
 import functools
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from unittest import mock
 
+import numpy as np
 import pytest
 import tvm
 from tvm import tirx
+
+from dcc.build import build_executable, lower
+from dcc.codegen.section import WeightSection
+from dcc.compilation import compilation_steps
+from dcc.compressed_module import compressed_module
+from dcc.passes.lift_weights import LiftedWeights
+from dcc.targets.registry import get_target
 
 HOST = {"kind": "llvm"}
 MOST_BYTES = 1 << 28
@@ -103,3 +112,56 @@ def _memory(cl, context, address):
     """The memory at a pointer, used in place; how much of it there is, only the kernel knows."""
     flags = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
     return cl.Buffer(context, flags, hostbuf=(ctypes.c_char * MOST_BYTES).from_address(address))
+
+
+def opencl_target(name="cuda-sm90"):
+    """The target ``name`` with its kernels in OpenCL."""
+    target = get_target(name)
+    return replace(target, name="opencl", options=opencl_options(target.gpu))
+
+
+def run_functions(functions, arguments, outputs, target):
+    """Compile PrimFuncs as one module; name -> its results, arrays of ``outputs`` (shape, dtype)."""
+    launches = {}
+    named = {name: f.with_attr("global_symbol", name) for name, f in functions.items()}
+    with host_for_processor(launches):
+        library = tvm.compile(tvm.IRModule(named), target.tvm_target())
+    take_kernels(library.mod, launches)
+    results = {}
+    for name in functions:
+        empty = [np.full(shape, np.nan, dtype) for shape, dtype in outputs]
+        tensors = [tvm.runtime.tensor(array) for array in (*arguments[name], *empty)]
+        library.mod[name](*tensors)
+        results[name] = [tensor.numpy() for tensor in tensors[-len(outputs) :]]
+    return results
+
+
+class Module:
+    """A whole model, compiled as for a card, that PoCL runs on the processor."""
+
+    def __init__(self, model, storage="auto", shapes=None, target=None):
+        self.target = target or opencl_target()
+        prepared = compressed_module(model, self.target, None, shapes, None)
+        lowering = compilation_steps(prepared.table, self.target, storage, "latency", None)
+        module = prepared.pipeline.run(prepared.module, lowering)
+        section, lifted, launches = WeightSection(), LiftedWeights(), {}
+        module = lower(module, self.target, section, lifted)
+        with host_for_processor(launches):
+            executable = build_executable(module, self.target)
+        for library in executable.mod.imports:
+            take_kernels(library, launches)
+        self.inputs, self.outputs = prepared.imported.inputs, prepared.imported.outputs
+        self.choices = prepared.table.choices
+        self.machine = tvm.relax.VirtualMachine(executable, tvm.cpu())
+        places = zip(section.arrays, lifted.arrays, strict=True)
+        self.weights = [tvm.runtime.tensor(array.reshape(at["shape"])) for array, at in places]
+        if lifted.decode:
+            decoded = self.machine["decode"](*(self.weights[number] for number in lifted.decode))
+            self.weights += list(decoded)
+
+    def __call__(self, feeds):
+        """Results for ``name -> array``."""
+        given = [tvm.runtime.tensor(np.asarray(feeds[each.name])) for each in self.inputs]
+        results = self.machine["main"](*given, *self.weights)
+        results = [results] if isinstance(results, tvm.runtime.Tensor) else list(results)
+        return [result.numpy() for result in results]
