@@ -1,22 +1,17 @@
-"""Times the kernels that ``cuda_variants.py`` made, beside cuBLAS and cuSPARSE, on a card.
-
-    python benchmarks/cuda_timing.py FOLDER [--json FILE] [--limit SECONDS]
+"""Times kernels that ``cuda_kernels`` made beside cuBLAS and cuSPARSE (by PyTorch), on a card.
 
 Weights rotate through copies that together exceed four times the second cache level, so that none
 is in it when its turn comes. Kernels of all contenders are recorded in a graph of launches that
 follow each other and timed by events around its replays; the figure is the median of the replays.
+Of cuSPARSE the kernels alone count, by the profiler, where that is faster.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import multiprocessing
 import statistics
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,53 +22,49 @@ from layer_cases import LAYERS
 
 LEVEL2_SHARE = 4
 LEAST_LAUNCHES, REPLAYS = 64, 15
+OPPONENTS = ("cublas", "cusparse")
 CASES = {case.name: case for case in LAYERS}
+Launch = Callable[[], object]
 
 
-def pack_one(job: tuple[str, int, dict[str, Any], str]) -> str:
-    """Pack a variant into a file, in a process of its own."""
-    from dcc.codegen.packing import Packing
-
-    name, seed, kernel, path = job
-    arrays = pack_arrays(weight_of(CASES[name], seed), kernel["form"], Packing(**kernel["packing"]))
-    np.savez(path, *arrays)
-    return path
-
-
-def median_seconds(launches: list[Callable[[], object]], torch: Any) -> tuple[float, str]:
-    """Seconds of a launch, and how they were measured."""
+def median_seconds(launches: Sequence[Launch], torch: Any) -> float:
+    """Seconds of a launch, of those recorded in a graph."""
     stream = torch.cuda.Stream()
-    try:
-        with torch.cuda.stream(stream):
-            for launch in launches[:3]:
-                launch()
-        stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):
-            for launch in launches:
-                launch()
-        run, kind = graph.replay, "graph"
-    except Exception as error:
-        print("   no graph:", type(error).__name__, str(error).splitlines()[0][:150], flush=True)
-        torch.cuda.synchronize()
-
-        def run() -> None:
-            for launch in launches:
-                launch()
-
-        kind = "events"
+    with torch.cuda.stream(stream):
+        for launch in launches[:3]:
+            launch()
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        for launch in launches:
+            launch()
     for _ in range(3):
-        run()
+        graph.replay()
     torch.cuda.synchronize()
     found = []
     for _ in range(REPLAYS):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
-        run()
+        graph.replay()
         end.record()
         end.synchronize()
         found.append(begin.elapsed_time(end) / 1e3 / len(launches))
-    return statistics.median(found), kind
+    return statistics.median(found)
+
+
+def profiled_seconds(launches: Sequence[Launch], torch: Any) -> float:
+    """Seconds of the kernels of a call, by the profiler."""
+    from torch.profiler import ProfilerActivity, profile
+
+    for launch in launches[:3]:
+        launch()
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for launch in launches:
+            launch()
+        torch.cuda.synchronize()
+    total = sum(each.device_time_total for each in profiler.key_averages())
+    return total / 1e6 / len(launches) if total else math.inf
 
 
 def copies(nbytes: int, level2: int) -> int:
@@ -81,8 +72,8 @@ def copies(nbytes: int, level2: int) -> int:
     return max(math.ceil(LEVEL2_SHARE * level2 * 1.05 / max(nbytes, 1)), 2)
 
 
-def rotated(make: Callable[[int], Callable[[], object]], count: int) -> list[Callable[[], object]]:
-    """Launches that use all copies in turn."""
+def rotated(make: Callable[[int], Launch], count: int) -> list[Launch]:
+    """Make launches that use all copies in turn."""
     each = [make(number) for number in range(count)]
     return each * max(1, math.ceil(LEAST_LAUNCHES / count))
 
@@ -90,11 +81,10 @@ def rotated(make: Callable[[int], Callable[[], object]], count: int) -> list[Cal
 class Bench:
     """A card and what is measured on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         import torch
 
         self.torch = torch
-        self.folder = folder
         properties = torch.cuda.get_device_properties(0)
         self.level2 = int(properties.L2_cache_size)
         self.facts = {
@@ -105,101 +95,62 @@ class Bench:
         }
         torch.backends.cuda.matmul.allow_tf32 = False
 
-    def cublas(self, dense: np.ndarray, x: np.ndarray) -> dict[str, Any]:
-        """The faster of cuBLAS's ways to multiply."""
+    def cublas(self, dense: np.ndarray, x: np.ndarray) -> float:
+        """Time the faster of cuBLAS's ways to multiply."""
         torch = self.torch
         count = copies(dense.nbytes, self.level2)
         first = torch.from_numpy(dense).cuda()
         weights = [first.clone() for _ in range(count)]
         samples = torch.from_numpy(x).cuda()
         y = torch.empty(len(x), len(dense), device="cuda")
-        ways: dict[str, Any] = {}
+        ways: list[Callable[[int], Launch]] = [
+            lambda n: lambda: torch.mm(samples, weights[n].T, out=y)
+        ]
         if len(x) == 1:
             row, out = samples[0], y[0]
-            ways["mv"] = lambda n: lambda: torch.mv(weights[n], row, out=out)
-        ways["mm"] = lambda n: lambda: torch.mm(samples, weights[n].T, out=y)
-        found = {name: median_seconds(rotated(way, count), torch) for name, way in ways.items()}
-        best = min(found, key=lambda name: found[name][0])
-        return {"seconds": found[best][0], "way": best, "kind": found[best][1], "copies": count}
+            ways.append(lambda n: lambda: torch.mv(weights[n], row, out=out))
+        return min(median_seconds(rotated(way, count), torch) for way in ways)
 
-    def cusparse(self, dense: np.ndarray, x: np.ndarray) -> dict[str, Any]:
-        """The faster of PyTorch's and CuPy's calls of cuSPARSE on a CSR matrix."""
+    def cusparse(self, dense: np.ndarray, x: np.ndarray) -> float:
+        """Time the fastest of the calls of cuSPARSE on a CSR matrix."""
         torch = self.torch
         first = torch.from_numpy(dense).to_sparse_csr().cuda()
         parts = [first.crow_indices().int(), first.col_indices().int(), first.values()]
-        nbytes = sum(part.numel() * 4 for part in parts)
-        count = copies(nbytes, self.level2)
+        count = copies(sum(part.numel() * 4 for part in parts), self.level2)
         weights = [
             torch.sparse_csr_tensor(*(part.clone() for part in parts), size=dense.shape)
             for _ in range(count)
         ]
         samples = torch.from_numpy(x).cuda()
         right = samples.T.contiguous()
-        row = samples[0].contiguous()
-        found: dict[str, Any] = {}
-        ways: dict[str, Any] = {"torch": lambda n: lambda: torch.mm(weights[n], right)}
+        product = rotated(lambda n: lambda: torch.mm(weights[n], right), count)
+        found = [median_seconds(product, torch), profiled_seconds(product, torch)]
         if len(x) == 1:
-            ways["torch mv"] = lambda n: lambda: torch.mv(weights[n], row)
-        for name, way in ways.items():
-            try:
-                found[name] = median_seconds(rotated(way, count), torch)
-            except Exception as error:
-                print("   cusparse", name, type(error).__name__, str(error)[:200], flush=True)
-        try:
-            found["profiled"] = (self.profiled(rotated(ways["torch"], count)), "profiler")
-        except Exception as error:
-            print("   profiler", type(error).__name__, str(error)[:200], flush=True)
-        best = min(found, key=lambda name: found[name][0])
-        every = {name: value[0] for name, value in found.items()}
-        return {"seconds": found[best][0], "way": best, "kind": found[best][1], "copies": count,
-                "all": every}  # fmt: skip
-
-    def profiled(self, launches: list[Callable[[], object]]) -> float:
-        """Seconds of kernels alone in a call, by the profiler."""
-        torch = self.torch
-        from torch.profiler import ProfilerActivity, profile
-
-        for launch in launches[:3]:
-            launch()
-        torch.cuda.synchronize()
-        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-            for launch in launches:
-                launch()
-            torch.cuda.synchronize()
-        total = sum(each.device_time_total for each in profiler.key_averages())
-        if not total:
-            raise RuntimeError("the profiler saw no kernels")
-        return total / 1e6 / len(launches)
+            row = samples[0].contiguous()
+            vector = rotated(lambda n: lambda: torch.mv(weights[n], row), count)
+            found.append(median_seconds(vector, torch))
+        return min(found)
 
     def kernel(
         self, function: Any, arrays: list[np.ndarray], x: np.ndarray, wanted: np.ndarray
-    ) -> dict[str, Any]:
-        """One of our kernels: its error, then its time."""
+    ) -> dict[str, float]:
+        """Check one of our kernels, then time it."""
         import tvm_ffi
 
         torch = self.torch
         nbytes = sum(array.nbytes for array in arrays)
         count = copies(nbytes, self.level2)
-        held = []
-        for _ in range(count):
-            copy = []
-            for array in arrays:
-                kind = {"uint16": np.int16, "uint32": np.int32}.get(array.dtype.name)
-                tensor = torch.from_numpy(array.view(kind) if kind else array)
-                copy.append((tensor.cuda(), array.dtype.name))
-            held.append(copy)
-        given = [[as_type(tensor, name, torch) for tensor, name in copy] for copy in held]
+        given = [[on_card(array, torch) for array in arrays] for _ in range(count)]
         samples = torch.from_numpy(x).cuda()
         y = torch.full((len(x), wanted.shape[1]), float("nan"), device="cuda")
         ends = [tvm_ffi.from_dlpack(samples), tvm_ffi.from_dlpack(y)]
 
-        def make(number: int) -> Callable[[], object]:
+        def make(number: int) -> Launch:
             arguments = (ends[0], *given[number], ends[1])
 
             def launch() -> None:
-                with tvm_ffi.use_raw_stream(
-                    tvm_ffi.device("cuda", 0), torch.cuda.current_stream().cuda_stream
-                ):
+                stream = torch.cuda.current_stream().cuda_stream
+                with tvm_ffi.use_raw_stream(tvm_ffi.device("cuda", 0), stream):
                     function(*arguments)
 
             return launch
@@ -207,14 +158,17 @@ class Bench:
         make(0)()
         torch.cuda.synchronize()
         error = float(np.abs(y.cpu().numpy() - wanted).max() / np.abs(wanted).max())
-        seconds, kind = median_seconds(rotated(make, count), torch)
-        return {"seconds": seconds, "error": error, "kind": kind, "copies": count, "bytes": nbytes}
+        seconds = median_seconds(rotated(make, count), torch)
+        return {"seconds": seconds, "error": error, "bytes": nbytes}
 
 
-def as_type(tensor: Any, name: str, torch: Any) -> Any:
-    """Give TVM the tensor with the unsigned type that it had."""
+def on_card(array: np.ndarray, torch: Any) -> Any:
+    """Copy an array to the card; PyTorch copies unsigned integers as signed ones."""
     import tvm_ffi
 
+    name = array.dtype.name
+    signed = {"uint16": np.int16, "uint32": np.int32}.get(name)
+    tensor = torch.from_numpy(array.view(signed) if signed else array).cuda()
     return tvm_ffi.from_dlpack(tensor.view(getattr(torch, name)))
 
 
@@ -230,82 +184,58 @@ def load_functions(folder: Path, record: dict[str, Any]) -> Any:
     return tvm_ffi.load_module(str(folder / record["library"]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--limit", type=float, default=1e9, help="stop after so many seconds")
-    options = parser.parse_args()
-    started = time.time()
-    records = [json.loads(path.read_text()) for path in sorted(options.folder.glob("*.json"))]
-    records.sort(key=lambda record: (record["batch"], list(CASES).index(record["name"])))
-    jobs = [
-        (r["name"], r["seed"], k, f"/tmp/packed-{r['name']}-{r['batch']}-{k['function']}.npz")
-        for r in records
-        for k in r["kernels"]
-    ]
-    pool = multiprocessing.get_context("fork").Pool()
-    packed = pool.imap(pack_one, jobs)
+def time_case(path: Path, bench: Bench) -> dict[str, Any]:
+    """Time the opponents and the kernels of a record."""
+    from dcc.codegen.packing import Packing
+
+    record = json.loads(path.read_text())
+    weight = weight_of(CASES[record["name"]], record["seed"])
+    dense = weight.decode().astype(np.float32)
+    shape = (record["batch"], dense.shape[1])
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    wanted = x.astype(np.float64) @ dense.T.astype(np.float64)
+    result = {"cublas": bench.cublas(dense, x), "cusparse": bench.cusparse(dense, x)}
+    bench.torch.cuda.empty_cache()
+    functions = load_functions(path.parent, record)
+    kernels = {}
+    for kernel in record["kernels"]:
+        arrays = pack_arrays(weight, kernel["form"], Packing(**kernel["packing"]))
+        kernels[kernel["form"]] = bench.kernel(functions[kernel["function"]], arrays, x, wanted)
+        bench.torch.cuda.empty_cache()
+    return {**record, **result, "kernels": kernels}
+
+
+def time_all(paths: Sequence[Path], output: Path | None) -> None:
+    """Time the records at ``paths``; print a table, and means of the ratios."""
     import torch  # noqa: F401  (brings the CUDA runtime)
 
     from dcc.tvm_library import load_cuda_library
 
     load_cuda_library()
-    bench = Bench(options.folder)
+    bench = Bench()
     print(bench.facts, flush=True)
     results = []
-    for record in records:
-        case, batch = CASES[record["name"]], record["batch"]
-        dense = weight_of(case, record["seed"]).decode().astype(np.float32)
-        x = np.random.default_rng(1).standard_normal((batch, dense.shape[1])).astype(np.float32)
-        wanted = x.astype(np.float64) @ dense.T.astype(np.float64)
-        result = {"name": case.name, "batch": batch, "kernels": []}
-        for name, opponent in (("cublas", bench.cublas), ("cusparse", bench.cusparse)):
-            try:
-                result[name] = opponent(dense, x)
-                print(case.name, batch, name, result[name], flush=True)
-            except Exception as error:
-                print(case.name, name, type(error).__name__, str(error)[:300], flush=True)
-            bench.torch.cuda.empty_cache()
-        functions = None
-        for kernel in record["kernels"]:
-            path = next(packed)
-            if time.time() - started > options.limit:
-                print("time is up", flush=True)
-                break
-            try:
-                functions = functions or load_functions(options.folder, record)
-                with np.load(path) as file:
-                    arrays = [file[name] for name in file.files]
-                found = bench.kernel(functions[kernel["function"]], arrays, x, wanted)
-                result["kernels"].append({**kernel, **found})
-                print_kernel(kernel, found, result)
-            except Exception as error:
-                print("  ", kernel, type(error).__name__, str(error)[:600], flush=True)
-            bench.torch.cuda.empty_cache()
-        results.append(result)
-        if options.json is not None:
-            options.json.write_text(json.dumps({"facts": bench.facts, "results": results}))
-    pool.terminate()
-    print(f"{time.time() - started:.0f} s", flush=True)
+    for path in paths:
+        results.append(time_case(path, bench))
+        print_case(results[-1])
+        if output is not None:
+            output.write_text(json.dumps({"facts": bench.facts, "results": results}))
+    for form in results[0]["kernels"] if results else ():
+        means = []
+        for name in OPPONENTS:
+            ratios = [r[name] / r["kernels"][form]["seconds"] for r in results]
+            means.append(f"{statistics.geometric_mean(ratios):.2f}x {name}")
+        print(f"{form:9} geometric mean  {'  '.join(means)}")
 
 
-def print_kernel(kernel: dict[str, Any], found: dict[str, Any], result: dict[str, Any]) -> None:
-    """One line for a kernel."""
-    packing = kernel["packing"]
-    ratios = " ".join(
-        f"{name} {result[name]['seconds'] / found['seconds']:5.2f}x"
-        for name in ("cublas", "cusparse")
-        if name in result
-    )
-    print(
-        f"   {kernel['form']:9} {packing['block_rows']:3}x{packing['segments']:<3} "
-        f"p{packing['phases']} gap {kernel.get('gap_bits')} len {packing['code_length']} "
-        f"w{packing['load_words']} s{int(packing['sort'])} {found['bytes'] / 1e6:7.2f} MB "
-        f"{found['seconds'] * 1e6:8.2f} us {found['kind']} error {found['error']:.1e} {ratios}",
-        flush=True,
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def print_case(result: dict[str, Any]) -> None:
+    """Print the times of a case, and what is gained over the opponents."""
+    times = "  ".join(f"{name} {1e6 * result[name]:.2f} us" for name in OPPONENTS)
+    print(f"{result['name']}, batch {result['batch']}: {times}  auto: {result['auto']}")
+    for form, found in result["kernels"].items():
+        ratios = "  ".join(f"{result[name] / found['seconds']:.2f}x {name}" for name in OPPONENTS)
+        print(
+            f"   {form:9} {1e6 * found['seconds']:8.2f} us  {found['bytes'] / 1e6:7.2f} MB  "
+            f"error {found['error']:.1e}  {ratios}",
+            flush=True,
+        )

@@ -23,7 +23,9 @@ from dcc.codegen.section import WeightSection
 from dcc.compilation import compilation_steps
 from dcc.compressed_module import compressed_module
 from dcc.passes.lift_weights import LiftedWeights
+from dcc.targets.cuda_toolchain import compile_cuda
 from dcc.targets.registry import get_target
+from dcc.tvm_library import load_cuda_library
 
 HOST = {"kind": "llvm"}
 MOST_BYTES = 1 << 28
@@ -120,18 +122,25 @@ def opencl_target(name="cuda-sm90"):
     return replace(target, name="opencl", options=opencl_options(target.gpu))
 
 
-def run_functions(functions, arguments, outputs, target):
-    """Compile PrimFuncs as one module; name -> its results, arrays of ``outputs`` (shape, dtype)."""
+def run_functions(functions, kernels, outputs, target):
+    """Compile and run ``functions``, those of ``kernels``; see ``kernel_runs.run_all``."""
     launches = {}
-    named = {name: f.with_attr("global_symbol", name) for name, f in functions.items()}
-    with host_for_processor(launches):
-        library = tvm.compile(tvm.IRModule(named), target.tvm_target())
-    take_kernels(library.mod, launches)
+    place = tvm.cpu() if target.kind == "opencl" else tvm.cuda()
+    if target.kind == "opencl":
+        with host_for_processor(launches):
+            library = tvm.compile(tvm.IRModule(functions), target.tvm_target()).mod
+        take_kernels(library, launches)
+    else:
+        load_cuda_library()
+        arch = target.options["arch"]
+        compiler = "tvm_callback_cuda_compile"
+        tvm.register_global_func(compiler, lambda code: compile_cuda(code, arch), override=True)
+        library = tvm.compile(tvm.IRModule(functions), target.tvm_target()).mod
     results = {}
-    for name in functions:
+    for name, (_, arguments) in kernels.items():
         empty = [np.full(shape, np.nan, dtype) for shape, dtype in outputs]
-        tensors = [tvm.runtime.tensor(array) for array in (*arguments[name], *empty)]
-        library.mod[name](*tensors)
+        tensors = [tvm.runtime.tensor(array, place) for array in (*arguments, *empty)]
+        library[name](*tensors)
         results[name] = [tensor.numpy() for tensor in tensors[-len(outputs) :]]
     return results
 
