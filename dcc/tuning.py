@@ -106,6 +106,11 @@ def tune(
     check_choice(storage, "latency")
     _check_extra()
     device = target if isinstance(target, Target) else get_target(target)
+    if device.gpu is not None:
+        raise TuningError(
+            f"target '{device.name}' cannot be tuned: there is no search for cards yet; "
+            "'dcc compile' has default schedules for it"
+        )
     if runner not in (LOCAL, RPC):
         raise TuningError(f"unknown runner '{runner}': expected '{LOCAL}' or '{RPC}'")
     for name, value in (("trials", trials), ("trials_per_layer", trials_per_layer)):
