@@ -2,11 +2,16 @@
 
     python benchmarks/layers.py [--layers Alex-6 ...|none] [--batch 1] [--threads 2]
     python benchmarks/layers.py --layers none --convolutions all --densities paper|0.1
+    python benchmarks/layers.py --target cuda [--batch 64]
 
 The nine fully connected layers of EIE with random positions and codebooks of 16 values, and the
 convolutions of stride 1 of AlexNet and VGG-16 with codebooks of 256. The dense competitor is the
 faster of ONNX Runtime and OpenVINO in fp32. Each contender is timed in a process of its own while
 the others are idle. ``--folder`` keeps models and modules, ``--prepare`` makes them and stops.
+
+With a target that is a card, kernels alone are timed beside cuBLAS and cuSPARSE, see
+``cuda_timing``. They can be made where there is none (``--target cuda-sm90 --prepare --folder F``)
+and timed where there is one (``--target cuda-sm90 --folder F``), which needs PyTorch.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from layer_cases import CONVOLUTIONS, LAYERS, Case, at_density, layer_model
 from ratios import DENSE, INT8, Row, print_rows, record, setting, setting_line, write_json
 
 import dcc
+from dcc.targets.registry import get_target
 
 ALL, NONE = "all", "none"
 KINDS = ("onnxruntime", "openvino")
@@ -112,6 +118,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--convolutions", nargs="+", default=[NONE], help="names, all or none")
     parser.add_argument("--densities", default="paper", help="paper, or a share such as 0.1")
     parser.add_argument("--forms", nargs="+", help="default: sparse huffman auto, or auto alone")
+    parser.add_argument("--target", default="host", help="host, or a card: cuda, cuda-sm90, ...")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -147,12 +154,30 @@ def run(options: argparse.Namespace) -> None:
         write_json(options.json, record(facts, rows))
 
 
+def run_on_card(options: argparse.Namespace) -> None:
+    """Make the kernels of the layers, unless they are there, and time them."""
+    forms = options.forms or ["sparse", "huffman", "codebook", "dense"]
+    paths = []
+    for case in select(options.layers, LAYERS):
+        path = options.folder / f"{case.name}-{options.batch}.json"
+        if options.prepare or not path.exists():
+            from cuda_kernels import prepare as prepare_kernels
+
+            target = get_target(options.target)
+            path = prepare_kernels(case, forms, options.batch, target, options.folder)
+        paths.append(path)
+    if not options.prepare:
+        from cuda_timing import time_all
+
+        time_all(paths, options.json)
+
+
 def main() -> None:
     options = arguments()
     with tempfile.TemporaryDirectory() as place:
         options.folder = options.folder or Path(place)
         options.folder.mkdir(parents=True, exist_ok=True)
-        run(options)
+        (run_on_card if options.target.startswith("cuda") else run)(options)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from dcc.codegen import huffman
 from dcc.codegen.code_tables import BYTE_TABLE_BITS, PACKED_SYMBOL_BITS, fits_bytes
-from dcc.codegen.entry_layout import fits_windows, gather, lay_out, lay_out_windows
+from dcc.codegen.entry_layout import fits_windows, gather, lay_out_packed, lay_out_windows
 from dcc.codegen.lane_streams import WORD_BITS
 from dcc.codegen.packing import Packing
 from dcc.codegen.slices import Entries, SlicedEntries
@@ -71,9 +71,7 @@ def _codings(weight: WeightMatrix, packing: Packing) -> Iterator[Coding]:
         yield from _window_codings(weight, packing)
         return
     for gap_bits in _gap_widths(weight, packing):
-        entries = lay_out(
-            weight, packing.lanes, gap_bits, sort=packing.sort, multiple=packing.refill_steps
-        )
+        entries = lay_out_packed(weight, packing, gap_bits, packing.refill_steps)
         extra = 0 if weight.codebook is not None else entries.source.size * weight.dtype.itemsize
         for fields in _field_sets(weight, entries, gap_bits):
             yield from _tables(packing, gap_bits, entries, fields, extra)

@@ -18,6 +18,10 @@ Kernels that read all lanes at once (``entries[bases[slice] + t, 0:16]``) decode
 a kernel reads the steps between two refills in one pass of its loops. Regions may be nested, for
 several slices in flight: a read belongs to the region whose slice its index names.
 
+Where lanes have streams apart, a thread decodes one (``codegen.thread_windows``); the region's node
+is its lane then. A kernel of many threads marks the part before its first barrier with
+``T.attr(threads, "dcc.tables", thread)``: there, its threads copy the tables to shared memory.
+
 The decoded weight never exists in memory. Reads must follow the stream: steps in order, within a
 step the fields in the order of ``symbols``, within a field the lanes in order. The passes and the
 tuner both call this function.
@@ -33,11 +37,13 @@ from tvm.ir import TensorLoad
 
 from dcc.codegen.decode_steps import DecodeSpec, LaneWindows
 from dcc.codegen.decode_vectors import VectorWindows, decodes_vectors
+from dcc.codegen.thread_windows import ThreadWindows
 from dcc.errors import CompileError
 
-__all__ = ["STREAM_ATTRIBUTE", "DecodeSpec", "fold_decode"]
+__all__ = ["STREAM_ATTRIBUTE", "TABLES_ATTRIBUTE", "DecodeSpec", "fold_decode"]
 
 STREAM_ATTRIBUTE = "dcc.stream"
+TABLES_ATTRIBUTE = "dcc.tables"
 
 
 def fold_decode(function: tir.PrimFunc, spec: DecodeSpec) -> tir.PrimFunc:
@@ -125,7 +131,26 @@ class _DecodeRewriter:
                 f"decode stage: {stray[0]} is read outside of a stream region, or not as a value; "
                 "bind it to a name inside of the region"
             )
-        return body
+        return tvm_ffi.structural_map(body, (tir.AttrStmt, self._share_tables))
+
+    def _share_tables(self, region: tir.AttrStmt) -> tir.Stmt:
+        """Copy the tables to shared memory where a region begins; its reads are of the copy."""
+        if region.attr_key != TABLES_ATTRIBUTE:
+            return region
+        threads, statements, copies = int(region.node), [], []
+        for _, table in self.sources:
+            kind = table.ty
+            copy = tir.decl_buffer(kind.shape, kind.dtype, f"{table.name}_copy", scope="shared")
+            statements += [tir.AllocBuffer(copy), _copy(table, copy, region.value, threads)]
+            copies.append((table, copy))
+
+        def redirect(load: TensorLoad) -> TensorLoad:
+            found = (copy for table, copy in copies if load.source.same_as(table))
+            copy = next(found, None)
+            return load if copy is None else copy[tuple(load.indices)]
+
+        body = tvm_ffi.structural_map(region.body, (TensorLoad, redirect))
+        return tir.SeqStmt([*statements, body])
 
     def _check_lanes(self, load: TensorLoad) -> None:
         """Refuse a read of all lanes without a vector unit of as many."""
@@ -188,8 +213,10 @@ class _DecodeRewriter:
             self.out_of_turn.append(f"the region of slice {region.value}")
         return tir.SeqStmt([*windows.open(self.starts[region.value]), body])
 
-    def _windows(self, region: tir.AttrStmt) -> LaneWindows | VectorWindows:
+    def _windows(self, region: tir.AttrStmt) -> LaneWindows | VectorWindows | ThreadWindows:
         """Choose how a region decodes: all lanes at once if it reads so and the unit can."""
+        if self.spec.apart:
+            return ThreadWindows(region.node, self.lanes, self.stream, self.spec)
         loads = self._loads_of(region, region.body)
         together = all(isinstance(load.indices[1], tir.Ramp) for load in loads)
         unit = self.spec.unit
@@ -201,16 +228,26 @@ class _DecodeRewriter:
     def _loads_of(self, region: tir.AttrStmt, node: object) -> list[TensorLoad]:
         """Symbols that ``node`` reads from the stream of ``region``."""
         loads = self._symbol_loads(node)
-        if isinstance(region.value, tir.Var):
+        if isinstance(region.value, tir.Var) and not self.spec.apart:
             loads = [load for load in loads if _names(load, region.value)]
         return loads
 
 
-def _within_turn(windows: LaneWindows | VectorWindows) -> bool:
-    """Whether the reads so far end in the middle of a turn."""
+def _within_turn(windows: LaneWindows | VectorWindows | ThreadWindows) -> bool:
+    """Whether the reads so far end in the middle of a turn; threads refill whenever they need."""
     if isinstance(windows, VectorWindows):
         return bool(windows.reads % windows.turn_reads)
-    return windows.within_turn
+    return isinstance(windows, LaneWindows) and windows.within_turn
+
+
+def _copy(source: tir.Buffer, target: tir.Buffer, thread: tir.Expr, threads: int) -> tir.Stmt:
+    """Copy a buffer of one axis, every thread its share."""
+    size, turn = int(source.ty.shape[0]), tir.Var("turn", "int32")
+    place = turn * threads + thread
+    store: tir.Stmt = tir.BufferStore(target, source[place], [place])
+    if size % threads:
+        store = tir.IfThenElse(place < size, store, None)
+    return tir.For(turn, 0, -(-size // threads), tir.ForKind.SERIAL, store)
 
 
 def _names(load: TensorLoad, slice_index: tir.Expr) -> bool:

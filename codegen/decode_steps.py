@@ -49,6 +49,8 @@ class DecodeSpec:
         Symbol that the stream holds only where the one before it is not 0.
     unit
         Vector instructions, for kernels that read the symbols of all lanes at once.
+    apart
+        Whether each lane has a stream and a thread of its own.
     """
 
     tables: dict[str, TableLayout]
@@ -56,6 +58,7 @@ class DecodeSpec:
     refill_steps: int = 1
     optional: str | None = None
     unit: VectorUnit | None = None
+    apart: bool = False
 
     @staticmethod
     def of(coded: PackedWeight, unit: VectorUnit | None = None) -> DecodeSpec:
@@ -63,7 +66,8 @@ class DecodeSpec:
         tables = {name: coded.arrays[f"{name}_table"] for name in coded.symbols}
         layouts = {name: TableLayout(t.size, t.dtype.name) for name, t in tables.items()}
         words, optional = coded.arrays["stream"].size, coded.optional_symbol
-        return DecodeSpec(layouts, words, coded.refill_steps, optional, unit)
+        apart = coded.split is not None
+        return DecodeSpec(layouts, words, coded.refill_steps, optional, unit, apart)
 
     def is_optional(self, field: int) -> bool:
         """Whether field number ``field`` is :attr:`optional`."""
@@ -73,6 +77,25 @@ class DecodeSpec:
 def local(shape: int, kind: str, name: str) -> tir.Buffer:
     """Declare a buffer on the stack, which LLVM keeps in registers where it can."""
     return tir.decl_buffer((shape,), kind, name, scope="local")
+
+
+def look_up(bits: tir.Expr, table: tir.Buffer) -> tuple[list[tir.Stmt], tir.Expr, tir.Expr]:
+    """Look the lowest ``bits`` (unsigned) up: statements, the symbol and its code's length."""
+    size = int(table.ty.shape[0])
+    kind = str(table.ty.dtype)
+    layout = TableLayout(size, kind)
+    entry, word = tir.Var("entry", "int32"), tir.Var("word", kind)
+    mask = tir.const(layout.entries - 1, bits.ty.dtype)
+    statements = [
+        tir.Bind(entry, tir.Cast("int32", bits & mask)),
+        tir.Bind(word, table[entry]),
+    ]
+    wide = tir.Cast("uint32", word)
+    if kind == "uint8" and size > layout.entries:
+        return statements, wide, tir.Cast("uint32", table[entry + layout.entries])
+    shift = PACKED_SYMBOL_BITS if kind == "uint8" else LENGTH_SHIFT
+    symbol = wide & tir.const((1 << shift) - 1, "uint32")
+    return statements, symbol, wide >> tir.const(shift, "uint32")
 
 
 class LaneWindows:
@@ -142,7 +165,7 @@ class LaneWindows:
         """Decode one symbol of a lane, and refill the lane behind its last symbol of a turn."""
         window, left = self.window, self.left
         length, rest = tir.Var("length", "uint32"), tir.Var("rest", "int32")
-        found, symbol, size = self._lookup(lane, table)
+        found, symbol, size = look_up(self.window[lane], table)
         if self.spec.is_optional(field):
             size = tir.Select(self.before[lane] != 0, size, tir.const(0, "uint32"))
         used = window[lane] >> tir.Cast("uint64", length)
@@ -176,26 +199,6 @@ class LaneWindows:
         """Count a read of a lane that the kernel names, and tell whether it is the turn's last."""
         self.reads[lane] += 1
         return self.reads[lane] % (len(self.spec.tables) * self.spec.refill_steps) == 0
-
-    def _lookup(
-        self, lane: tir.Expr, table: tir.Buffer
-    ) -> tuple[list[tir.Stmt], tir.Expr, tir.Expr]:
-        """Look the next bits of a lane up: statements, the symbol and the length of its code."""
-        size = int(table.ty.shape[0])
-        kind = str(table.ty.dtype)
-        layout = TableLayout(size, kind)
-        entry, word = tir.Var("entry", "int32"), tir.Var("word", kind)
-        mask = tir.const(layout.entries - 1, "uint64")
-        statements = [
-            tir.Bind(entry, tir.Cast("int32", self.window[lane] & mask)),
-            tir.Bind(word, table[entry]),
-        ]
-        wide = tir.Cast("uint32", word)
-        if kind == "uint8" and size > layout.entries:
-            return statements, wide, tir.Cast("uint32", table[entry + layout.entries])
-        shift = PACKED_SYMBOL_BITS if kind == "uint8" else LENGTH_SHIFT
-        symbol = wide & tir.const((1 << shift) - 1, "uint32")
-        return statements, symbol, wide >> tir.const(shift, "uint32")
 
     def _refill(self, lane: tir.Expr, used: tir.Expr, rest: tir.Expr) -> list[tir.Stmt]:
         """Append the next word of the stream to a lane that needs one."""

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcc.codegen.packing import Packing
+from dcc.codegen.row_split import RowSplit, SplitEntries, split_columns, split_rows
 from dcc.codegen.slices import Entries, SlicedEntries, full_slices, slice_rows
 from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.codegen.windows import WindowedEntries, window_rows
@@ -28,6 +29,20 @@ def lay_out(
     if gap_bits is None or weight.mask is None:
         return full_slices(weight.rows, weight.columns, lanes)
     return slice_rows(weight.mask, lanes, gap_bits, sort=sort, multiple=multiple)
+
+
+def lay_out_packed(
+    weight: WeightMatrix, packing: Packing, gap_bits: int | None, multiple: int = 1
+) -> SlicedEntries:
+    """Lay the entries of ``weight`` out as ``packing`` asks: rows whole or split over lanes."""
+    lanes, sort = packing.lanes, packing.sort
+    if not packing.segments:
+        return lay_out(weight, lanes, gap_bits, sort=sort, multiple=multiple)
+    if gap_bits is None or weight.mask is None:
+        split = RowSplit.of(packing, weight.columns, multiple)
+        return split_columns(weight.rows, weight.columns, split, lanes)
+    split = RowSplit.of(packing, weight.columns)
+    return split_rows(weight.mask, split, lanes, gap_bits, sort=sort, multiple=multiple)
 
 
 def fits_windows(weight: WeightMatrix, window: int) -> bool:
@@ -59,10 +74,13 @@ def gather(source: Array, entries: Entries, fill: float) -> Array:
 def index_arrays(entries: Entries) -> dict[str, Array]:
     """Return the arrays that find rows and columns.
 
-    ``order`` where the rows have one, ``bases``, and ``windows`` where there are any.
+    ``order`` where the rows have one, ``bases``, ``origins`` of split rows, and ``windows`` where
+    there are any.
     """
     arrays: dict[str, Array] = {} if entries.order is None else {"order": entries.order}
     arrays["bases"] = entries.bases
+    if isinstance(entries, SplitEntries):
+        arrays["origins"] = entries.origins
     if isinstance(entries, WindowedEntries):
         narrow = int(entries.windows.max(initial=0)) < 1 << 16
         arrays["windows"] = entries.windows.astype(np.uint16) if narrow else entries.windows

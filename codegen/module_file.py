@@ -112,6 +112,21 @@ def object_sizes(path: str | Path) -> tuple[int, int, int]:
     return code, sum(section.size for section in loaded) - code - writable, writable
 
 
+def read_weights(path: str | Path) -> bytes:
+    """Read the packed weights of a module.
+
+    Raises
+    ------
+    ModuleError
+        The file is missing or is no (whole) shared library.
+    """
+    with _mapped(Path(path)) as data:
+        for section in _sections(data, path)[1]:
+            if section.name == WEIGHTS_SECTION and section.in_file:
+                return bytes(data[section.offset : section.offset + section.size])
+    return b""
+
+
 def section_sizes(path: str | Path) -> SectionSizes:
     """Split the bytes of a module's file into code, weights and the rest.
 
@@ -208,11 +223,34 @@ def _first_wrong_field(metadata: dict[str, Any]) -> str | None:
         return "target.features"
     if not isinstance(metadata.get("decode"), bool):
         return "decode"
+    if "device" in metadata and not _is_device(metadata["device"]):
+        return "device"
     for key in ("inputs", "outputs"):
         specs = metadata.get(key)
         if not isinstance(specs, list) or not all(_is_tensor_spec(spec) for spec in specs):
             return key
     return None
+
+
+def _is_device(device: object) -> bool:
+    """Tell whether ``device`` says where the arrays of a device stand."""
+    if not isinstance(device, dict) or not isinstance(device.get("kind"), str):
+        return False
+    arrays, decode, code = (device.get(key) for key in ("arrays", "decode", "code"))
+    return (
+        isinstance(arrays, list)
+        and isinstance(decode, list)
+        and isinstance(code, list)
+        and all(isinstance(each, dict) and isinstance(each.get("source"), str) for each in code)
+        and all(_is_count(each.get(key)) for each in code for key in ("offset", "size"))
+        and all(isinstance(each, dict) and _is_count(each.get("offset")) for each in arrays)
+        and all(_is_tensor_spec({"name": "", **each}) for each in arrays)
+        and all(_is_count(number) and number < len(arrays) for number in decode)
+    )
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
 
 
 def _is_tensor_spec(spec: object) -> bool:

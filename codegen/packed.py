@@ -10,6 +10,7 @@ import numpy.typing as npt
 from dcc.codegen.code_grid import code_width, pack_codes
 from dcc.codegen.encoded_tensor import StorageBytes
 from dcc.codegen.packed_sparse import pack_sparse
+from dcc.codegen.packed_split import pack_split
 from dcc.codegen.packed_weight import PackedWeight
 from dcc.codegen.packing import Packing
 from dcc.codegen.weight_matrix import Form, WeightMatrix
@@ -35,6 +36,8 @@ def pack(weight: WeightMatrix, form: Form, packing: Packing) -> PackedWeight:
         raise EncodingError(f"storage form '{form}' cannot hold this weight: {refusal}")
     if form == "dense":
         return _pack_dense(weight, packing.lanes)
+    if packing.segments and form != "huffman":
+        return pack_split(weight, form, packing)
     if form == "codebook":
         return _pack_codebook(weight, packing.lanes)
     if form == "sparse":

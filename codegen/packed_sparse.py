@@ -71,7 +71,7 @@ def _pack_windows(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     else:
         entries = lay_out_windows(weight, packing)
         offsets: dict[str, Array] = {"offsets": entries.offsets}
-        arrays, symbols, nbytes = _columns_and_values(weight, entries, offsets)
+        arrays, symbols, nbytes = columns_and_values(weight, entries, offsets)
     return PackedWeight(
         "sparse",
         weight.rows,
@@ -134,10 +134,10 @@ def _gaps_and_values(
 ) -> _SparseArrays:
     """Raw values, and their gaps where there are any."""
     gaps: dict[str, Array] = {} if gap_bits is None else {"gaps": entries.gaps.astype(dtype)}
-    return _columns_and_values(weight, entries, gaps)
+    return columns_and_values(weight, entries, gaps)
 
 
-def _columns_and_values(
+def columns_and_values(
     weight: WeightMatrix, entries: Entries, columns: Mapping[str, Array]
 ) -> _SparseArrays:
     """Raw values beside an array that says their columns, or none."""

@@ -19,6 +19,8 @@ from dcc.codegen.entry_layout import Array, gather, index_arrays
 from dcc.codegen.lane_streams import interleave
 from dcc.codegen.packed_weight import PackedWeight
 from dcc.codegen.packing import Packing
+from dcc.codegen.row_split import RowSplit, SplitEntries
+from dcc.codegen.thread_streams import write_streams
 from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.errors import EncodingError
 
@@ -33,6 +35,7 @@ def pack_huffman(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     if refusal is not None:
         raise EncodingError(f"storage form 'huffman' cannot hold this weight: {refusal}")
     coding = choose_coding(weight, packing)
+    split = isinstance(coding.entries, SplitEntries)
     arrays = index_arrays(coding.entries)
     arrays |= {name: symbols.astype(np.uint16) for name, symbols in coding.fields.items()}
     if weight.codebook is not None:
@@ -54,7 +57,13 @@ def pack_huffman(weight: WeightMatrix, packing: Packing) -> PackedWeight:
         packing.window if "windows" in arrays else 0,
         coding.byte_tables,
         coding.refill_steps,
+        RowSplit.of(packing, weight.columns) if split else None,
+        coding.entries.reach if isinstance(coding.entries, SplitEntries) else 0,
     )
+
+
+INDICES = ("order", "bases", "origins", "windows")
+"""Arrays that find rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,13 @@ def code_symbols(
     byte_tables: bool = False,
     refill_steps: int = 1,
     optional: str | None = None,
+    apart: bool = False,
 ) -> CodedSymbols:
     """Entropy-code ``fields``, each (steps, lanes), which a step reads in turn.
 
     ``bases`` counts steps, as in ``codegen.slices``; no code is longer than ``code_length`` bits.
-    The field ``optional`` is coded only where the field before it is not 0.
+    The field ``optional`` is coded only where the field before it is not 0. The lanes of a slice
+    share a stream, or have streams ``apart`` (``codegen.thread_streams``).
     """
     tables: dict[str, Table] = {}
     shape = next(iter(fields.values())).shape
@@ -96,7 +107,10 @@ def code_symbols(
         codes |= field_codes << bits.astype(np.uint64)
         bits += np.where(present, lengths[found], 0)
         before = symbols
-    streams = interleave(bits, codes, bases, refill_steps)
+    if apart:
+        streams = write_streams(bits, codes, bases)
+    else:
+        streams = interleave(bits, codes, bases, refill_steps)
     return CodedSymbols(streams.starts, streams.words, tables, streams.payload_bits)
 
 
@@ -113,6 +127,7 @@ def entropy_code(packed: PackedWeight) -> PackedWeight:
         byte_tables=packed.byte_tables,
         refill_steps=packed.refill_steps,
         optional=packed.optional_symbol,
+        apart=packed.split is not None,
     )
     arrays: dict[str, Array] = {}
     for name, array in packed.arrays.items():
@@ -128,7 +143,7 @@ def entropy_code(packed: PackedWeight) -> PackedWeight:
         kept = int(np.count_nonzero(arrays["values"])) * arrays["values"].itemsize
         weights += kept
         padding += arrays["values"].nbytes - kept
-    found = sum(arrays[name].nbytes for name in ("order", "bases", "windows") if name in arrays)
+    found = sum(arrays[name].nbytes for name in INDICES if name in arrays)
     nbytes = StorageBytes(
         weights=weights,
         indices=indices + coded.starts.nbytes + found,

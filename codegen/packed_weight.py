@@ -24,6 +24,7 @@ huffman    the symbol fields ``codes`` and ``offsets`` (T, L), ``codebook``; or 
 =========  ======================================================================================
 
 The two entry-wise forms may reorder the rows (``slices``); then ``order`` (S * L) comes first.
+``codegen.packed_split`` has the layouts of rows that are split over lanes.
 ``codegen.unpacking`` is the inverse.
 """
 
@@ -35,6 +36,7 @@ import numpy as np
 
 from dcc.codegen.encoded_tensor import StorageBytes
 from dcc.codegen.entry_layout import Array
+from dcc.codegen.row_split import RowSplit
 from dcc.codegen.weight_matrix import Form
 
 
@@ -61,6 +63,9 @@ class PackedWeight:
         Whether the decode tables are bytes (``codegen.code_tables``).
     refill_steps
         Steps between two refills of a decoder's windows; slices have a multiple of so many.
+    split, reach
+        How rows are split over lanes, and how many columns of a phase are read; None: rows are
+        whole.
     nbytes
         Where the bytes go.
     """
@@ -78,6 +83,8 @@ class PackedWeight:
     window: int = 0
     byte_tables: bool = False
     refill_steps: int = 1
+    split: RowSplit | None = None
+    reach: int = 0
 
     @property
     def every_column(self) -> bool:
@@ -101,12 +108,13 @@ class PackedWeight:
 
     @property
     def slices(self) -> int:
-        """Number of slices of ``lanes`` rows."""
-        return -(-self.rows // self.lanes)
+        """Number of slices of ``lanes`` rows, or parts of rows."""
+        lines = self.rows if self.split is None else self.split.parts(self.rows)
+        return -(-lines // self.lanes)
 
     @property
     def steps(self) -> int:
         """Steps of all slices together."""
         if "bases" not in self.arrays:
-            return self.slices * self.columns
+            return self.slices * (self.columns if self.split is None else self.split.width)
         return int(self.arrays["bases"].astype(np.int64)[-1])

@@ -30,6 +30,10 @@ class Packing:
     refill_steps
         Steps of the huffman form that share a refill of the windows, where their codes have at most
         32 bits together; slices then have a multiple of so many steps.
+    segments, block_rows, phases
+        Rows are split over lanes, see ``codegen.row_split``; without segments they are whole.
+    load_words
+        Words of 32 bits that a lane of split rows loads at a time in the sparse form: 1, 2 or 4.
     """
 
     lanes: int
@@ -39,3 +43,7 @@ class Packing:
     gap_bits: int | None = None
     code_length: int | None = None
     refill_steps: int = 1
+    segments: int = 0
+    block_rows: int = 32
+    phases: int = 1
+    load_words: int = 1

@@ -82,6 +82,11 @@ class WeightSection:
         self.padding = 0
         self.decoded_size = 0
 
+    @property
+    def arrays(self) -> list[npt.NDArray[np.generic]]:
+        """The arrays of the read-only part, in order."""
+        return list(self._arrays)
+
     def add(self, array: npt.NDArray[np.generic], alignment: int = ALIGNMENT) -> int:
         """Append an array (C order, little-endian; kept by reference until assembled).
 

@@ -77,6 +77,21 @@ def slice_rows(
     before = np.concatenate([[-1], column[:-1]])
     before[np.flatnonzero(np.diff(row, prepend=-1))] = -1
     gap = column - before - 1
+    return lay_out_runs(row, gap, flat, rows, lanes, gap_bits, sort=sort, multiple=multiple)
+
+
+def lay_out_runs(
+    row: npt.NDArray[np.integer],
+    gap: npt.NDArray[np.integer],
+    flat: npt.NDArray[np.integer],
+    rows: int,
+    lanes: int,
+    gap_bits: int,
+    *,
+    sort: bool = False,
+    multiple: int = 1,
+) -> SlicedEntries:
+    """Lay non-zeros out, of which row (ascending), gap before it and flat index are known."""
     repeats = (gap >> gap_bits) + 1
     entry_row = np.repeat(row, repeats)
     last = np.cumsum(repeats) - 1

@@ -13,7 +13,10 @@ from dcc.codegen.code_grid import unpack_codes
 from dcc.codegen.code_tables import Table
 from dcc.codegen.entry_layout import Array
 from dcc.codegen.lane_streams import LaneStreams, deinterleave
+from dcc.codegen.packed_split import entries_of_words, entry_bytes
 from dcc.codegen.packed_weight import PackedWeight
+from dcc.codegen.row_split import RowSplit
+from dcc.codegen.thread_streams import read_streams
 
 Integers = npt.NDArray[np.int64]
 
@@ -28,6 +31,8 @@ def unpack(packed: PackedWeight) -> Array:
     """
     if packed.form == "dense":
         return _rows(packed.arrays["values"], packed)
+    if packed.split is not None:
+        return unpack_split(packed, packed.split)
     if packed.form == "codebook":
         words = packed.arrays["codes"].astype(np.uint32)
         codes = _rows(unpack_codes(words, packed.code_bits, packed.columns), packed)
@@ -45,6 +50,9 @@ def symbol_fields(packed: PackedWeight) -> dict[str, Integers]:
     )
     tables = [_table(arrays[f"{name}_table"]) for name in packed.symbols]
     bases = arrays["bases"].astype(np.int64)
+    if packed.split is not None:
+        apart = read_streams(streams, tables, bases, packed.lanes)
+        return {name: apart[:, index] for index, name in enumerate(packed.symbols)}
     optional = packed.optional_symbol
     found = deinterleave(
         streams,
@@ -55,6 +63,45 @@ def symbol_fields(packed: PackedWeight) -> dict[str, Integers]:
         None if optional is None else packed.symbols.index(optional),
     )
     return {name: found[:, index] for index, name in enumerate(packed.symbols)}
+
+
+def unpack_split(packed: PackedWeight, split: RowSplit) -> Array:
+    """Decode a weight whose rows are split over lanes."""
+    lanes, parts = packed.lanes, np.arange(split.parts(packed.rows))
+    fields: dict[str, Integers] = {}
+    if packed.form == "codebook":
+        words = packed.arrays["codes"].astype(np.uint32)
+        codes = unpack_codes(words, packed.code_bits, split.width).reshape(-1, lanes)
+        origin = parts // split.block_rows % split.segments * split.width
+        bases = np.arange(packed.slices + 1) * split.width
+    else:
+        fields = symbol_fields(packed)
+        codes = fields.get("codes", np.zeros(0, np.int64))
+        origin = packed.arrays["origins"].astype(np.int64)
+        bases = packed.arrays["bases"].astype(np.int64)
+    if "entries" in fields:
+        codes = fields["entries"] & ((1 << packed.code_bits) - 1)
+    known = "codebook" in packed.arrays
+    values = packed.arrays["codebook"][codes] if known else packed.arrays["values"]
+    block, phase = np.divmod(parts // split.threads, split.phases)
+    row = block * split.block_rows + parts % split.block_rows
+    if "order" in packed.arrays:
+        row = packed.arrays["order"].astype(np.int64)[row]
+    slice_of = np.repeat(np.arange(packed.slices), np.diff(bases))
+    row = row.reshape(-1, lanes)[slice_of]
+    if packed.every_column:
+        step = np.arange(len(values)) - bases[slice_of]
+        column = step[:, None] + origin.reshape(-1, lanes)[slice_of]
+    else:
+        column = _gap_columns(packed, fields)
+        column += origin.reshape(-1, lanes)[slice_of]
+    column += (phase * split.phase_columns).reshape(-1, lanes)[slice_of]
+    dense = np.zeros((packed.rows, packed.columns), dtype=values.dtype)
+    inside = (row < packed.rows) & (column < packed.columns)
+    if not packed.every_column:
+        inside &= _bits(np.ascontiguousarray(values)) != 0
+    dense[row[inside], column[inside]] = values[inside]
+    return dense
 
 
 def _table(stored: Array) -> Table:
@@ -70,6 +117,9 @@ def _rows(grid: Array, packed: PackedWeight) -> Array:
 def _uncoded(packed: PackedWeight, name: str) -> Integers:
     """Symbols of an array, one row a step."""
     symbols = packed.arrays[name].astype(np.int64)
+    if name == "entries" and packed.split is not None:
+        size = entry_bytes(packed.code_bits, packed.gap_bits)
+        return entries_of_words(packed.arrays[name].astype(np.uint32), size)
     if name != "entries" or not packed.window:
         return symbols
     width = 32 // packed.steps_of_word

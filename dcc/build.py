@@ -11,31 +11,41 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 
 from dcc.codegen.section import WeightSection
 from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
+from dcc.passes.lift_weights import LiftedWeights, LiftWeights
 from dcc.passes.link_weights import LinkWeights
 from dcc.schedules.cpu.default import apply_default_schedules, kernel_schedules
 from dcc.schedules.cpu.stack import PIPELINE
+from dcc.schedules.cuda.default import apply_default_schedules as apply_block_schedules
+from dcc.targets.cuda_toolchain import compile_cuda
 from dcc.targets.target import Target
 from dcc.targets.toolchain import compiler_for, run_compiler
 
 
 def lower_to_kernels(
-    module: tvm.IRModule, target: Target, section: WeightSection | None
+    module: tvm.IRModule,
+    target: Target,
+    section: WeightSection | None,
+    lifted: LiftedWeights | None = None,
 ) -> tvm.IRModule:
     """Legalise what operators are left, fuse, schedule, link the weights.
 
-    Without a section the weights stay constants of the calls.
+    Without a section the weights stay constants of the calls. On a device with a memory of its own
+    they become parameters, noted in ``lifted``.
     """
     transform = relax.transform
     before = [
+        *([] if target.gpu is None else [relax.backend.DispatchSortScan()]),
         transform.LegalizeOps(),
         transform.AnnotateTIROpPattern(),
         transform.FuseOps(),
@@ -44,16 +54,22 @@ def lower_to_kernels(
         # Before the schedules, which hide that a kernel only copies.
         transform.RewriteDataflowReshape(),
     ]
+    schedule = apply_default_schedules if target.gpu is None else apply_block_schedules
     with target.tvm_target():
-        module = tvm.transform.Sequential(before)(module)
-        module = apply_default_schedules(module, target)
+        module = schedule(tvm.transform.Sequential(before)(module), target)
         if section is None:
             return module
         # Behind the last pass that looks into kernels or at their constants.
-        return tvm.transform.Sequential([LinkWeights(section)])(module)
+        linking = LinkWeights(section) if lifted is None else LiftWeights(section, lifted)
+        return tvm.transform.Sequential([linking])(module)
 
 
-def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.IRModule:
+def lower(
+    module: tvm.IRModule,
+    target: Target,
+    section: WeightSection,
+    lifted: LiftedWeights | None = None,
+) -> tvm.IRModule:
     """Lower the whole module to calls of the virtual machine."""
     transform = relax.transform
     after = [
@@ -68,7 +84,7 @@ def lower(module: tvm.IRModule, target: Target, section: WeightSection) -> tvm.I
         transform.VMShapeLower(),
         transform.AttachGlobalSymbol(),
     ]
-    module = lower_to_kernels(module, target, section)
+    module = lower_to_kernels(module, target, section, lifted)
     with target.tvm_target():
         return tvm.transform.Sequential(after)(module)
 
@@ -104,14 +120,16 @@ def lower_and_build(
         The file cannot be written.
     """
     compiler_for(target.triple)  # before the work: is there one?
-    lowered = lower(module, target, section)
+    lifted = None if target.gpu is None else LiftedWeights()
+    lowered = lower(module, target, section, lifted)
     metadata["kernels"] = kernel_schedules(lowered)
-    executable = relax.build(
-        lowered,
-        target.tvm_target(),
-        relax_pipeline=None,
-        tir_pipeline=PIPELINE,
-    )
+    executable = build_executable(lowered, target)
+    if lifted is not None:
+        code = [
+            place_code(each.inspect_source(), section, target)
+            for each in device_modules(executable.mod)
+        ]
+        metadata = metadata | {"device": {"kind": target.kind, **lifted.describe(), "code": code}}
     with _work_folder(output) as folder:
         text = json.dumps(metadata, ensure_ascii=False).encode()
         weights = section.assemble(text, target, folder)
@@ -130,6 +148,29 @@ def lower_and_build(
         with atomic_path(output) as temporary:
             shutil.copyfile(library, temporary)
             temporary.chmod(0o755)
+
+
+def build_executable(module: tvm.IRModule, target: Target) -> Any:
+    """Generate the code of a lowered module."""
+    if target.gpu is None:
+        return relax.build(module, target.tvm_target(), relax_pipeline=None, tir_pipeline=PIPELINE)
+    return relax.build(module, target.tvm_target(), relax_pipeline=None)
+
+
+def device_modules(module: Any) -> list[Any]:
+    """List the modules of a card's source among the imports of a built module."""
+    found = [module] if module.kind == "cuda" else []
+    return found + [each for imported in module.imports for each in device_modules(imported)]
+
+
+def place_code(source: str, section: WeightSection, target: Target) -> dict[str, Any]:
+    """Compile kernels and put the binary into ``section``; says where, and of which source.
+
+    TVM's module holds the source, which its runtime wants compiled when the module is loaded.
+    """
+    binary = np.frombuffer(compile_cuda(source, str(target.options["arch"])), np.uint8)
+    digest = sha256(source.encode()).hexdigest()
+    return {"source": digest, "offset": section.add(binary), "size": binary.size}
 
 
 def _linker(target: Target) -> Callable[..., None]:

@@ -21,17 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dcc.codegen.module_file import ModuleFile, read_module
+from dcc.device import DeviceWeights, open_device
 from dcc.errors import ModuleError, TargetError
 from dcc.input_arrays import InputArrays
 from dcc.targets.processor import architecture, cpu_features
 from dcc.tensor_spec import TensorSpec
-from dcc.tvm_library import load_runtime_library, tvm_version
-
-_CPU_DEVICE, _FIRST_DEVICE, _POOLED_ALLOCATOR = (
-    1,
-    0,
-    2,
-)  # constants of the virtual machine's interface
+from dcc.tvm_library import tvm_version
 
 
 @dataclass(frozen=True)
@@ -55,16 +50,16 @@ class Module:
         Format version, target, layers, source: what ``dcc inspect`` shows.
     """
 
-    def __init__(self, library: Any, metadata: dict[str, Any]) -> None:
+    def __init__(self, library: Any, metadata: dict[str, Any], device: DeviceWeights) -> None:
         self.metadata = metadata
         self.inputs = [TensorSpec.from_json(spec) for spec in metadata["inputs"]]
         self.outputs = [TensorSpec.from_json(spec) for spec in metadata["outputs"]]
         self._library = library
         self._arrays = InputArrays(self.inputs)
         self._lock = threading.Lock()
-        machine = _virtual_machine(library)
-        if metadata["decode"]:
-            machine["decode"]()
+        machine = device.virtual_machine(library)
+        self._device = device
+        self._weights = device.decoded(machine, metadata["decode"])
         self._main = machine["main"]
 
     def __call__(
@@ -79,7 +74,8 @@ class Module:
         """
         with self._lock:
             self._arrays.fill(inputs)
-            return self._copied(self._main(*self._arrays.tensors))
+            given = self._device.sent(self._arrays.tensors)
+            return self._copied(self._main(*given, *self._weights))
 
     def profile(
         self, *inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike], repeats: int = 20
@@ -91,12 +87,13 @@ class Module:
         import tvm_ffi
 
         runs: list[list[tuple[str, int]]] = []
-        started = 0
+        started, device = 0, self._device
 
         def instrument(
             _function: Any, name: str, before: bool, _result: Any, *_arguments: Any
         ) -> int:
             nonlocal started
+            device.wait()  # kernels of a card go on after the call
             if before:
                 started = time.perf_counter_ns()
             else:
@@ -104,14 +101,14 @@ class Module:
             return 0  # go on
 
         with self._lock:
-            machine = _virtual_machine(
-                self._library
-            )  # of its own: an instrument cannot be taken off again
+            # Of its own: an instrument cannot be taken off again.
+            machine = self._device.virtual_machine(self._library)
             machine["set_instrument"](tvm_ffi.convert(instrument))
             self._arrays.fill(inputs)
+            given = self._device.sent(self._arrays.tensors)
             for _ in range(repeats + 1):
                 runs.append([])
-                machine["main"](*self._arrays.tensors)
+                machine["main"](*given, *self._weights)
         measured = runs[1:]  # the first run warms the caches
         return [
             KernelTime(calls[0][0], statistics.median(elapsed for _, elapsed in calls) * 1e-9)
@@ -120,7 +117,8 @@ class Module:
 
     def _copied(self, result: Any) -> list[npt.NDArray[Any]]:
         tensors: Sequence[Any] = (result,) if hasattr(result, "__dlpack__") else result
-        return [_owned(tensor, spec) for tensor, spec in zip(tensors, self.outputs, strict=True)]
+        received = self._device.received(tensors)
+        return [_owned(array, spec) for array, spec in zip(received, self.outputs, strict=True)]
 
 
 def load(path: str | Path) -> Module:
@@ -139,7 +137,7 @@ def load(path: str | Path) -> Module:
     """
     module_file = read_module(path)
     _check(module_file, path)
-    load_runtime_library()
+    device = open_device(module_file.metadata, path)
     import tvm_ffi
 
     try:
@@ -148,7 +146,7 @@ def load(path: str | Path) -> Module:
     except RuntimeError as error:
         reason = str(error).strip()
         raise ModuleError(f"'{path}' cannot be loaded ({reason}): compile it again") from None
-    return Module(library, module_file.metadata)
+    return Module(library, module_file.metadata, device)
 
 
 @contextmanager
@@ -195,13 +193,6 @@ def _check(module_file: ModuleFile, path: str | Path) -> None:
         )
 
 
-def _virtual_machine(library: Any) -> Any:
-    machine = library["vm_load_executable"]()
-    machine["vm_initialization"](_CPU_DEVICE, _FIRST_DEVICE, _POOLED_ALLOCATOR)
-    return machine
-
-
-def _owned(tensor: Any, spec: TensorSpec) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.from_dlpack(tensor).copy()
+def _owned(array: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:
     # TVM keeps booleans in bytes; some of its operators say so in the type as well.
     return array.view(np.bool_) if spec.dtype == "bool" and array.dtype != np.bool_ else array

@@ -109,6 +109,11 @@ def tune(
     check_choice(storage, "latency")
     _check_extra()
     device = target if isinstance(target, Target) else get_target(target)
+    if device.gpu is not None:
+        raise TuningError(
+            f"target '{device.name}' cannot be tuned: there is no search for cards yet; "
+            "'dcc compile' has default schedules for it"
+        )
     if runner not in (LOCAL, RPC, MCA):
         raise TuningError(f"unknown runner '{runner}': expected '{LOCAL}', '{RPC}' or '{MCA}'")
     if runner == MCA:

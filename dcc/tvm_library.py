@@ -49,11 +49,29 @@ def load_runtime_library() -> None:
 
     if not any(name in os.environ for name in _THREADS):
         os.environ[_THREADS[0]] = str(available_cores())
+    _load("libtvm_runtime")
+
+
+@functools.cache
+def load_cuda_library() -> None:
+    """Load TVM's runtime of CUDA, which needs the driver of a card.
+
+    Raises
+    ------
+    TargetError
+        It is missing or cannot be loaded.
+    """
+    load_runtime_library()
+    _load("libtvm_runtime_cuda")
+
+
+def _load(stem: str) -> None:
+    """Load one of the libraries that lie in TVM's package."""
     suffix = {"Darwin": "dylib", "Windows": "dll"}.get(platform.system(), "so")
     found = importlib.util.find_spec("tvm")
     folders = list(found.submodule_search_locations or ()) if found else []
     for folder in folders:
-        for path in sorted(Path(folder).glob(f"lib*/libtvm_runtime.{suffix}")):
+        for path in sorted(Path(folder).glob(f"lib*/{stem}.{suffix}")):
             try:
                 ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
             except OSError as error:
@@ -61,4 +79,4 @@ def load_runtime_library() -> None:
                     f"TVM's runtime library '{path}' cannot be loaded: {error}"
                 ) from None
             return
-    raise TargetError(f"TVM's runtime library (libtvm_runtime.{suffix}) was not found: {_INSTALL}")
+    raise TargetError(f"TVM's runtime library ({stem}.{suffix}) was not found: {_INSTALL}")

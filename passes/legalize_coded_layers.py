@@ -29,9 +29,9 @@ from dcc.passes.operators.recurrent import recurrence_types
 from dcc.passes.parameters import MAIN, constant, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import estimate_all
-from dcc.schedules.cpu.default import SCHEDULE
-from dcc.schedules.cpu.expand import expand, value_dtype
-from dcc.schedules.kernels import build_kernel, in_root_block, pack_for
+from dcc.schedules.cpu.expand import value_dtype
+from dcc.schedules.guarded_rule import SCHEDULE
+from dcc.schedules.kernels import build_decoder, build_kernel, in_root_block, pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunable_values import with_values
 from dcc.schedules.tunables import Tunables, default_tunables
@@ -134,7 +134,7 @@ class _Legalizer(PyExprMutator):
         """Call the decoder of the dense weight."""
         name = layer.attributes["layer"]
         self.table.note_packed(name, coded)
-        kernel = expand(coded, shape, lanes=lanes)
+        kernel = build_decoder(coded, shape, lanes, self.target)
         kernel = self._attributed(kernel, name, coded).with_attr(EXPAND, 1)
         variable = self.builder_.add_func(kernel, f"{_identifier(name)}_expand")
         self.table.packed[variable.name_hint] = coded

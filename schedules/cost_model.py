@@ -1,6 +1,7 @@
 """What a layer costs in each storage form: bytes kept, bytes touched, time and energy.
 
-Time is the larger of arithmetic, counted in the parts of ``kernel_costs``, and memory traffic.
+Time is the larger of arithmetic, counted in the parts of ``kernel_costs``, and memory traffic; on
+processors of thread blocks, what ``cuda.costs`` says.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
+from dcc.schedules.cuda.costs import block_nanoseconds
 from dcc.schedules.form_sizes import FormSizes
 from dcc.schedules.kernel_costs import kernel_costs
 from dcc.schedules.layer_shape import LayerShape
@@ -47,7 +49,10 @@ def estimate_all(weight: WeightMatrix, shape: LayerShape, target: Target) -> dic
     for form in legal:
         kept = min(coded, default=sizes["dense"]) if form == "dense" else sizes[form]
         entries = counts.entries(form)
-        nanoseconds = _time(form, entries, weight, sizes[form], shape, target)
+        if target.gpu is not None:
+            nanoseconds = block_nanoseconds(form, entries, weight, shape, target)
+        else:
+            nanoseconds = _time(form, entries, weight, sizes[form], shape, target)
         energy = _energy(entries, sizes[form], shape, target)
         result[form] = Estimate(form, kept, sizes[form], nanoseconds, energy)
     return result

@@ -22,17 +22,25 @@ from dcc.schedules.cpu.conv import conv
 from dcc.schedules.cpu.dense_conv import dense_conv, fits_groups
 from dcc.schedules.cpu.dense_matmul import dense_matmul
 from dcc.schedules.cpu.epilogue import Epilogue
+from dcc.schedules.cpu.expand import expand
 from dcc.schedules.cpu.matmul import matmul
 from dcc.schedules.cpu.pixel_tiles import PixelTiling
 from dcc.schedules.cpu.recurrent import gru, lstm
 from dcc.schedules.cpu.take import take
+from dcc.schedules.cuda.expand import expand as block_expand
+from dcc.schedules.cuda.kernels import build_block_kernel
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunables import Tunables
 from dcc.targets.target import Target
 
 
 def in_root_block(function: tir.PrimFunc) -> tir.PrimFunc:
-    """Wrap a kernel's body in the root block that TVM's graph passes expect of every function."""
+    """Wrap a kernel's body in the root block that TVM's graph passes expect of every function.
+
+    One that a schedule has made is returned as it is.
+    """
+    if isinstance(function.body, SBlockRealize):
+        return function
     root = SBlockRealize([], True, SBlock([], [], [], "root", function.body))
     return tir.PrimFunc(function.params, root, function.ret_type, function.attrs)
 
@@ -72,8 +80,10 @@ def build_kernel(
     Its parameters are the data, the packed arrays in their order, scale and bias where the layer
     has them, the results.
     """
-    in_flight = tunables.in_flight if tunables is not None else None
     accumulator = accumulator_type(shape, packed)
+    if target.gpu is not None:
+        return build_block_kernel(shape, packed, target, accumulator)
+    in_flight = tunables.in_flight if tunables is not None else None
     unit = vector_unit(target.features, packed.lanes)
     epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
     tiling = pixel_tiling(tunables, target)
@@ -131,6 +141,18 @@ def build_kernel(
         return lstm(packed, shape.recurrence, input_forget=flag, vectors=unit)
     flag = shape.flags["linear_before_reset"]
     return gru(packed, shape.recurrence, linear_before_reset=flag, vectors=unit)
+
+
+def build_decoder(
+    packed: PackedWeight, shape: tuple[int, ...], lanes: int, target: Target
+) -> tir.PrimFunc:
+    """Make the kernel that decodes ``packed`` into a dense weight of ``shape`` for its kernel.
+
+    ``lanes`` are those of the dense form that the layer's kernel reads.
+    """
+    if target.gpu is not None:
+        return block_expand(packed, shape)
+    return expand(packed, shape, lanes=lanes)
 
 
 def fold_kernel(

@@ -20,6 +20,7 @@ from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.schedules.cpu.dense_conv import tile_channels
 from dcc.schedules.cpu.dense_matmul import PANEL_VECTORS
 from dcc.schedules.cpu.vector_rows import MOST_SAMPLES
+from dcc.schedules.cuda.packing import block_packing
 from dcc.schedules.form_sizes import window_padding
 from dcc.schedules.kernel_costs import kernel_costs
 from dcc.schedules.layer_shape import LayerShape
@@ -61,6 +62,8 @@ def default_tunables(
     shape: LayerShape, form: Form, target: Target, weight: WeightMatrix
 ) -> Tunables:
     """Return the decisions of the default schedule."""
+    if target.gpu is not None:
+        return Tunables(block_packing(shape, form, target.gpu, weight))
     if form == "dense":
         return Tunables(Packing(dense_lanes(shape, target)))
     # A lookup finds its row by number, and the GRU computes a range of rows apart.

@@ -6,6 +6,7 @@ name, and a function without arguments that returns the :class:`~dcc.targets.tar
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -18,6 +19,7 @@ from dcc.targets.arm import (
     cortex_a76_target,
     neoverse_n1_target,
 )
+from dcc.targets.cuda import card_target, sm80_target, sm90_target
 from dcc.targets.host import host_target
 from dcc.targets.target import Target
 from dcc.targets.x86 import level3_target, level4_target
@@ -34,6 +36,9 @@ _TARGETS: dict[str, Callable[[], Target]] = {
     "arm-cortex-a76": cortex_a76_target,
     "arm-neoverse-n1": neoverse_n1_target,
     "android-arm64": android_target,
+    "cuda": card_target,
+    "cuda-sm80": sm80_target,
+    "cuda-sm90": sm90_target,
 }
 
 
@@ -58,8 +63,15 @@ def get_target(name: str) -> Target:
 
 
 def list_targets() -> list[Target]:
-    """All targets, the host first, those of other packages last."""
-    return [make() for make in _TARGETS.values()] + [_load(each) for each in _others().values()]
+    """All targets, the host first, those of other packages last.
+
+    Those of devices that this machine lacks are left out.
+    """
+    found = []
+    for make in _TARGETS.values():
+        with contextlib.suppress(TargetError):
+            found.append(make())
+    return found + [_load(each) for each in _others().values()]
 
 
 def _others() -> dict[str, EntryPoint]:

@@ -52,6 +52,34 @@ class Pipeline:
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """A processor of many threads, whose blocks share a memory of their own.
+
+    Attributes
+    ----------
+    multiprocessors
+        Units that run blocks, each several at a time.
+    warp
+        Threads that run in lockstep; ``block_threads`` the most of a block.
+    shared_bytes
+        Shared memory that any block may have.
+    memory_bytes_per_nanosecond, level2_bytes_per_nanosecond, float_operations_per_nanosecond
+        Rates of the whole card, by its data sheet.
+    launch_nanoseconds
+        What starting and ending a kernel takes at least, between two that follow each other.
+    """
+
+    multiprocessors: int
+    warp: int = 32
+    block_threads: int = 1024
+    shared_bytes: int = 48 * 1024
+    memory_bytes_per_nanosecond: float = 1000.0
+    level2_bytes_per_nanosecond: float = 3000.0
+    float_operations_per_nanosecond: float = 10_000.0
+    launch_nanoseconds: float = 2000.0
+
+
+@dataclass(frozen=True)
 class Target:
     """One device to compile for.
 
@@ -78,6 +106,8 @@ class Target:
         Most that a kernel may take for inputs and weights at hand; 0: as much as is fastest.
     pipeline : Pipeline or None
         For estimates of cycles; None where there is no model.
+    gpu : Gpu or None
+        What kernels of thread blocks need to know; None: kernels are loops of a processor.
     """
 
     name: str
@@ -93,6 +123,7 @@ class Target:
     cache_bandwidth: float = 53.0
     scratch_bytes: int = 0
     pipeline: Pipeline | None = None
+    gpu: Gpu | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
@@ -109,6 +140,11 @@ class Target:
     def architecture(self) -> str:
         """First part of the triple: ``x86_64``, ``aarch64``, ..."""
         return self.triple.partition("-")[0]
+
+    @property
+    def kind(self) -> str:
+        """TVM's kind of the target: ``llvm``, ``cuda``, ..."""
+        return str(self.options["kind"])
 
     @property
     def required_features(self) -> tuple[str, ...]:
@@ -133,7 +169,7 @@ class Target:
             "name": self.name,
             **{
                 key: self.options[key]
-                for key in ("mtriple", "mcpu", "mattr")
+                for key in ("mtriple", "mcpu", "mattr", "arch")
                 if key in self.options
             },
             "features": list(self.required_features),

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from dcc.targets.cuda import find_card
+
 # A busy machine is no error of a test.
 settings.register_profile("dcc", deadline=None)
 settings.load_profile("dcc")
@@ -36,6 +38,10 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    on_card = [item for item in items if "gpu" in item.keywords]
+    if on_card and find_card() is None:
+        for item in on_card:
+            item.add_marker(pytest.mark.skip(reason="this machine has no CUDA card"))
     if config.getoption("--slow"):
         return
     for item in items:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pocl
 import tvm
 from weights import legal_forms, random_weight
 
@@ -51,6 +52,8 @@ def run_all(kernels, outputs, threads=None, target=HOST):
     functions = {
         name: function.with_attr("global_symbol", name) for name, (function, _) in kernels.items()
     }
+    if target.gpu is not None:
+        return pocl.run_functions(functions, kernels, outputs, target)
     library = tvm.compile(tvm.IRModule(functions), target.tvm_target(), tir_pipeline=PIPELINE)
     configure = tvm.get_global_func("runtime.config_threadpool")
     results = {}

@@ -49,13 +49,12 @@ GEOMETRIES = {
 }
 
 
-def check_conv(g, kind, dtype="float32", tolerance=2e-6, **flags):
+def check_conv(g, kind, dtype="float32", tolerance=2e-6, target=HOST, **flags):
     weight = make_weight(kind, g.outputs, g.columns)
     x = normal((g.batch, g.channels, g.height, g.width), dtype)
     expected = [conv_expected(g, weight, x)]
-    check_layer(
-        LayerShape("conv2d", dtype, geometry=g, **flags), weight, [x], expected, (), tolerance
-    )
+    shape = LayerShape("conv2d", dtype, geometry=g, **flags)
+    check_layer(shape, weight, [x], expected, (), tolerance, target=target)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)

@@ -1,0 +1,1 @@
+"""Kernels of thread blocks: CUDA, and OpenCL for tests."""

@@ -1,0 +1,37 @@
+"""Schedules of ordinary operators on processors of many threads: TVM's DLight rules."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import s_tir, tirx
+from tvm.s_tir import dlight
+
+from dcc.schedules.guarded_rule import GuardedRule
+from dcc.targets.target import Target
+
+
+def default_rules() -> list[dlight.ScheduleRule]:
+    """Make the rules, preferred ones first; the last one takes every loop nest."""
+    gpu = dlight.gpu
+    rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
+    # Reductions across threads are the part of a schedule that its lowering may still refuse.
+    passes = s_tir.transform
+    lowering = tvm.transform.Sequential(
+        [passes.CanonicalizeLoop(), passes.LowerCrossThreadReduction()]
+    )
+    return [GuardedRule(rule, type(rule).__name__.lower(), lowering) for rule in rules]
+
+
+def apply_rules(function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
+    """Schedule one function."""
+    module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    with target.tvm_target():
+        scheduled = dlight.ApplyDefaultSchedule(*default_rules())(module)["main"]
+    return scheduled.without_attr("global_symbol")
+
+
+def apply_default_schedules(module: tvm.IRModule, target: Target) -> tvm.IRModule:
+    """Schedule every PrimFunc of ``module`` that is not marked ``tirx.is_scheduled``."""
+    with target.tvm_target():
+        # The pass writes into the module it is given.
+        return dlight.ApplyDefaultSchedule(*default_rules())(module.clone())

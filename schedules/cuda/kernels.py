@@ -1,0 +1,42 @@
+"""A coded layer and its packed weight in, a kernel of thread blocks out."""
+
+from __future__ import annotations
+
+from tvm import tirx as tir
+
+from dcc.codegen.packed import PackedWeight
+from dcc.errors import CompileError
+from dcc.schedules.cpu.epilogue import Epilogue
+from dcc.schedules.cuda.dense import dense_matmul
+from dcc.schedules.cuda.pixels import conv, many_samples
+from dcc.schedules.cuda.recurrent import gru, lstm
+from dcc.schedules.cuda.split_rows import split_rows
+from dcc.schedules.cuda.take import take
+from dcc.schedules.layer_shape import LayerShape
+from dcc.targets.target import Target
+
+
+def build_block_kernel(
+    shape: LayerShape, packed: PackedWeight, target: Target, accumulator: str
+) -> tir.PrimFunc:
+    """Make the kernel of a layer over ``packed``; see ``schedules.kernels.build_kernel``."""
+    assert target.gpu is not None
+    epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)
+    if shape.kind == "take":
+        return take(packed, shape.samples, shape.index_dtype, shape.dtype)
+    if packed.form == "dense" and shape.kind == "matmul":
+        return dense_matmul(shape, packed, accumulator, target)
+    if shape.geometry is not None:
+        spatial = 1 if shape.kind == "conv1d" else 2
+        return conv(packed, shape.geometry, shape.dtype, epilogue, accumulator, spatial=spatial)
+    if shape.kind == "matmul" and packed.split is not None:
+        return split_rows(packed, shape.samples, shape.dtype, epilogue, accumulator)
+    if shape.kind == "matmul":
+        return many_samples(packed, shape.samples, shape.dtype, epilogue, accumulator)
+    if shape.recurrence is None:
+        raise CompileError(f"no kernel for a layer of kind '{shape.kind}'")
+    if shape.kind == "lstm":
+        flag = shape.flags["input_forget"]
+        return lstm(packed, shape.recurrence, input_forget=flag, gpu=target.gpu)
+    flag = shape.flags["linear_before_reset"]
+    return gru(packed, shape.recurrence, linear_before_reset=flag, gpu=target.gpu)

@@ -1,0 +1,138 @@
+"""Graphics processors by CUDA, as data; what this machine's card is, asked of its driver."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from dataclasses import dataclass
+
+from dcc.errors import TargetError
+from dcc.targets.target import Caches, EnergyTable, Gpu, Target
+
+_KIB, _MIB = 1024, 1024 * 1024
+AMPERE = Gpu(
+    multiprocessors=108,
+    shared_bytes=48 * _KIB,
+    memory_bytes_per_nanosecond=1555.0,
+    level2_bytes_per_nanosecond=4000.0,
+    float_operations_per_nanosecond=19_500.0,
+)
+HOPPER = Gpu(
+    multiprocessors=132,
+    shared_bytes=48 * _KIB,
+    memory_bytes_per_nanosecond=3350.0,
+    level2_bytes_per_nanosecond=5500.0,
+    float_operations_per_nanosecond=60_000.0,
+)
+# HBM moves a 32-bit word for about 7 pJ a bit less than the DRAM of Horowitz's table; a 4 nm
+# process takes about a tenth of the 45 nm figures for arithmetic (Jouppi et al. 2021, Table 2).
+_ENERGY = EnergyTable(
+    integer_add=0.01,
+    float_add=0.2,
+    integer_multiply=0.5,
+    float_multiply=0.6,
+    sram_word=2.0,
+    dram_word=125.0,
+)
+# Attributes of the driver's interface (cuda.h, CUdevice_attribute).
+_MULTIPROCESSORS, _LEVEL2, _MAJOR, _MINOR = 16, 38, 75, 76
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card and what its driver says about it."""
+
+    name: str
+    major: int
+    minor: int
+    multiprocessors: int
+    level2_bytes: int
+
+
+@functools.cache
+def find_card() -> Card | None:
+    """Ask the driver for the first card; None where there is no card or no driver."""
+    for name in ("libcuda.so.1", "libcuda.so", "nvcuda.dll"):
+        try:
+            driver = ctypes.CDLL(name)
+        except OSError:
+            continue
+        return _first_card(driver)
+    return None
+
+
+def _first_card(driver: ctypes.CDLL) -> Card | None:
+    device, count = ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return None
+    if driver.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    text = ctypes.create_string_buffer(128)
+    driver.cuDeviceGetName(text, len(text), device)
+
+    def attribute(number: int) -> int:
+        value = ctypes.c_int()
+        driver.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+        return value.value
+
+    numbers = [attribute(n) for n in (_MAJOR, _MINOR, _MULTIPROCESSORS, _LEVEL2)]
+    return Card(text.value.decode(errors="replace"), *numbers)
+
+
+def card_target() -> Target:
+    """Describe the card of this machine.
+
+    Raises
+    ------
+    TargetError
+        There is none.
+    """
+    card = find_card()
+    if card is None:
+        raise TargetError(
+            "target 'cuda' is the card of this machine, and there is none (or no driver): "
+            "compile for one by name, 'cuda-sm80' or 'cuda-sm90'"
+        )
+    from dataclasses import replace
+
+    newer = card.major >= 9
+    gpu = replace(HOPPER if newer else AMPERE, multiprocessors=card.multiprocessors)
+    arch = f"sm_{card.major}{card.minor}"
+    return _target("cuda", f"this machine's card ({card.name})", arch, gpu, card.level2_bytes)
+
+
+def sm80_target() -> Target:
+    """A100 and the like: compute capability 8.0."""
+    return _target("cuda-sm80", "CUDA, compute capability 8.0 (A100)", "sm_80", AMPERE, 40 * _MIB)
+
+
+def sm90_target() -> Target:
+    """H100 and H200: compute capability 9.0."""
+    description = "CUDA, compute capability 9.0 (H100, H200)"
+    return _target("cuda-sm90", description, "sm_90", HOPPER, 50 * _MIB)
+
+
+def _target(name: str, description: str, arch: str, gpu: Gpu, level2: int) -> Target:
+    from dcc.targets.host import host_target
+
+    # Host code does little but launch kernels: any processor of this architecture shall run it.
+    triple = host_target().options["mtriple"]
+    options = {
+        "kind": "cuda",
+        "arch": arch,
+        "max_num_threads": gpu.block_threads,
+        "thread_warp_size": gpu.warp,
+        "max_shared_memory_per_block": gpu.shared_bytes,
+        "host": {"kind": "llvm", "mtriple": triple},
+    }
+    return Target(
+        name,
+        description,
+        options,
+        features=frozenset(),
+        vector_floats=1,
+        cores=1,
+        caches=Caches(gpu.shared_bytes, level2, level2),
+        energy=_ENERGY,
+        gpu=gpu,
+    )
