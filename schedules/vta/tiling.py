@@ -1,0 +1,141 @@
+"""Tile sizes of a convolution: what fits, and an estimate of the cycles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from dcc.schedules.vta.layers import ConvLayer
+from dcc.targets.vta.device import Accelerator
+from dcc.targets.vta.isa import Memory
+
+Order = Literal["outputs", "pixels"]
+"""Which tiles are the outer loop: those of output channels, or those of pixels."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The tunables of a convolution.
+
+    Attributes
+    ----------
+    rows, columns
+        Output pixels of a tile.
+    outputs, inputs
+        Blocks of 16 output channels of a tile, and of input channels of a step.
+    order
+        The outer loop.
+    threads
+        Virtual threads: 2 overlaps loads and stores with computation, 1 does not.
+    """
+
+    rows: int
+    columns: int
+    outputs: int
+    inputs: int
+    order: Order = "outputs"
+    threads: int = 2
+
+    def input_pixels(self, layer: ConvLayer) -> int:
+        """Input pixels of a tile, padding included."""
+        rows = (self.rows - 1) * layer.strides[0] + layer.span[0]
+        return rows * ((self.columns - 1) * layer.strides[1] + layer.span[1])
+
+    def slots(self, layer: ConvLayer) -> tuple[int, int, int]:
+        """Elements of INP, WGT and ACC that one virtual thread needs."""
+        inputs = self.inputs * self.input_pixels(layer)
+        tile = self.outputs * self.rows * self.columns
+        if layer.residual is not None:
+            inputs = max(inputs, tile)
+        # Tiles of one or two pixels, which others have at their edges, may need three copies.
+        accumulators = max(tile, 6 * self.outputs)
+        return inputs, self.outputs * self.inputs * math.prod(layer.kernel), accumulators
+
+    def fits(self, layer: ConvLayer, device: Accelerator) -> bool:
+        """Whether all slots fit into the scratchpads."""
+        inputs, weights, tile = self.slots(layer)
+        # One element of WGT keeps the identity that residuals are multiplied by.
+        spare = int(layer.residual is not None)
+        bias = self.outputs if layer.bias else 0
+        return (
+            inputs * self.threads <= device.depths[Memory.INP]
+            and weights * self.threads + spare <= device.depths[Memory.WGT]
+            and tile * self.threads + bias <= device.depths[Memory.ACC]
+        )
+
+
+def candidates(
+    layer: ConvLayer, device: Accelerator, output_blocks: int | None = None
+) -> Iterator[Tiling]:
+    """All tilings worth a thought that fit, with two threads and with one."""
+    blocks = layer.output_blocks if output_blocks is None else output_blocks
+    for threads in (2, 1):
+        for columns in _parts(layer.out_width):
+            for rows in _parts(layer.out_height):
+                for outputs in _parts(blocks):
+                    if outputs * rows * columns * threads > device.depths[Memory.ACC]:
+                        continue
+                    for inputs in _parts(layer.input_blocks):
+                        tiling = Tiling(rows, columns, outputs, inputs, "outputs", threads)
+                        if not tiling.fits(layer, device):
+                            continue
+                        yield tiling
+                        if blocks > outputs:
+                            yield Tiling(rows, columns, outputs, inputs, "pixels", threads)
+
+
+def _parts(size: int) -> list[int]:
+    """Sizes of the pieces when ``size`` is cut into about equal ones."""
+    return sorted({-(-size // pieces) for pieces in range(1, size + 1)}, reverse=True)
+
+
+def estimate(
+    layer: ConvLayer, tiling: Tiling, device: Accelerator, output_blocks: int | None = None
+) -> float:
+    """Estimate the cycles of a dense layer; what the simulator would say, in a microsecond."""
+    timing = device.timing
+    blocks = layer.output_blocks if output_blocks is None else output_blocks
+    tiles_y, tiles_x = -(-layer.out_height // tiling.rows), -(-layer.out_width // tiling.columns)
+    spatial = layer.batch * tiles_y * tiles_x
+    groups, steps = -(-blocks // tiling.outputs), -(-layer.input_blocks // tiling.inputs)
+    tiles = spatial * groups
+    kernel = math.prod(layer.kernel)
+    pixels = layer.batch * layer.out_height * layer.out_width
+    multiply = pixels * blocks * layer.input_blocks * kernel
+    row = layer.requantise
+    epilogue = 1 + 2 * layer.bias + 2 + bool(row.shift) + 3 * (layer.residual is not None)
+    ops = 5 + layer.bias + steps
+    compute = multiply + pixels * blocks * epilogue + tiles * ops * timing.instruction
+    beat = timing.beat
+    kept = steps <= tiling.threads
+    weight_loads = groups if kept and tiling.order == "outputs" else tiles
+    input_loads = spatial if kept and tiling.order == "pixels" else tiles
+    weight_cycles = blocks / groups * layer.input_blocks * kernel * 32 * beat
+    input_cycles = layer.input_blocks * (tiling.input_pixels(layer) * 2 * beat + 12)
+    loads = weight_loads * (weight_cycles + steps * 5) + input_loads * input_cycles
+    store_rows = 1 if tiling.columns == layer.out_width else tiling.rows
+    stores = pixels * blocks * (timing.store_element + timing.store_burst / 8)
+    stores += tiles * tiling.outputs * store_rows * timing.store_burst / 2
+    first = (weight_cycles + input_cycles) / steps + timing.read_latency
+    last = stores / tiles + pixels * blocks * epilogue / tiles
+    # The list of micro-ops is loaded for every step whose lists do not stay.
+    lists = tiling.outputs * tiling.inputs * kernel * (1 if tiling.outputs >= 3 else 3)
+    compute += (tiles * steps if lists * 4 > device.limits.micro_ops else 4) * (
+        timing.read_latency + lists / 2 * beat
+    )
+    if tiling.threads == 1:
+        return first + compute + loads + stores
+    return first + max(compute, loads, stores) + last + 0.02 * min(compute, loads)
+
+
+def default_tiling(
+    layer: ConvLayer, device: Accelerator, output_blocks: int | None = None
+) -> Tiling | None:
+    """Take the tiling with the fewest estimated cycles; None where none fits."""
+    return min(
+        candidates(layer, device, output_blocks),
+        key=lambda tiling: estimate(layer, tiling, device, output_blocks),
+        default=None,
+    )
