@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcc.schedules.vta.layers import ConvLayer, PoolLayer, Requantise, SumLayer
+from dcc.targets.vta.matrix_unit import exact_product
 
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
@@ -43,9 +44,9 @@ def convolved(x: Int8, weight: Int8, layer: ConvLayer) -> Int32:
         Shape (outputs, channels, kernel rows, kernel columns).
     """
     top, left, bottom, right = layer.pads
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))).astype(np.float64)
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))).astype(np.float32)
     height, width = layer.out_height, layer.out_width
-    total = np.zeros((layer.batch, layer.outputs, height * width))
+    total = np.zeros((layer.outputs, layer.batch * height * width), dtype=np.int64)
     for row in range(layer.kernel[0]):
         for column in range(layer.kernel[1]):
             y, x0 = row * layer.dilations[0], column * layer.dilations[1]
@@ -55,10 +56,10 @@ def convolved(x: Int8, weight: Int8, layer: ConvLayer) -> Int32:
                 y : y + (height - 1) * layer.strides[0] + 1 : layer.strides[0],
                 x0 : x0 + (width - 1) * layer.strides[1] + 1 : layer.strides[1],
             ]
-            flat = window.reshape(layer.batch, layer.channels, -1)
-            total += weight[:, :, row, column].astype(np.float64) @ flat
-    shape = (layer.batch, layer.outputs, height, width)
-    return wrapped(total.astype(np.int64)).reshape(shape)
+            flat = np.ascontiguousarray(window.transpose(1, 0, 2, 3)).reshape(layer.channels, -1)
+            total += exact_product(weight[:, :, row, column].astype(np.float32), flat)
+    grid = total.reshape(layer.outputs, layer.batch, height, width)
+    return wrapped(np.ascontiguousarray(grid.transpose(1, 0, 2, 3)))
 
 
 def conv_reference(

@@ -13,6 +13,8 @@ from dcc.targets.vta.isa import Memory
 
 Order = Literal["outputs", "pixels"]
 """Which tiles are the outer loop: those of output channels, or those of pixels."""
+_COMBINATIONS = 8  # of the slots of INP, WGT and ACC that two threads have
+_MOST_PIECES = 12
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ def candidates(
 
 
 def _parts(size: int) -> list[int]:
-    """Sizes of the pieces when ``size`` is cut into about equal ones."""
-    return sorted({-(-size // pieces) for pieces in range(1, size + 1)}, reverse=True)
+    """Sizes of the pieces when ``size`` is cut into about equal ones, few or of few elements."""
+    sizes = {-(-size // pieces) for pieces in range(1, min(size, _MOST_PIECES) + 1)}
+    return sorted(sizes | {n for n in (1, 2, 4, 8, 16, 32) if n < size}, reverse=True)
 
 
 def estimate(
@@ -120,14 +123,22 @@ def estimate(
     stores += tiles * tiling.outputs * store_rows * timing.store_burst / 2
     first = (weight_cycles + input_cycles) / steps + timing.read_latency
     last = stores / tiles + pixels * blocks * epilogue / tiles
-    # The list of micro-ops is loaded for every step whose lists do not stay.
-    lists = tiling.outputs * tiling.inputs * kernel * (1 if tiling.outputs >= 3 else 3)
-    compute += (tiles * steps if lists * 4 > device.limits.micro_ops else 4) * (
-        timing.read_latency + lists / 2 * beat
-    )
+    lists = tiling.outputs * tiling.inputs * kernel * _group(tiling)
+    # A list is there for each combination of the slots, if all of them fit.
+    resident = lists * _COMBINATIONS <= device.limits.micro_ops
+    loaded = _COMBINATIONS if resident else tiles * steps
+    compute += loaded * (timing.read_latency + lists / 2 * beat)
     if tiling.threads == 1:
         return first + compute + loads + stores
     return first + max(compute, loads, stores) + last + 0.02 * min(compute, loads)
+
+
+def _group(tiling: Tiling) -> int:
+    """Pixels of a list of micro-ops, so that three of them differ in what they add to."""
+    for columns in range(1, tiling.columns + 1):
+        if tiling.columns % columns == 0 and columns * tiling.outputs >= 3:
+            return columns
+    return tiling.columns
 
 
 def default_tiling(

@@ -17,6 +17,7 @@ from dcc.targets.vta.isa import BLOCK
 from dcc.targets.vta.prepared import Indices, Instruction
 
 _EXACT_BLOCKS = 63  # of 2^18 each, in 24 bits
+_SMALL = 1 << 18  # multiplications of a product that runs on one thread
 _MOST_WASTE = 6  # entries of the matrix for each micro-op
 _CHUNK = 1 << 13  # micro-ops at a time that are multiplied one by one
 
@@ -32,7 +33,6 @@ class _Plan:
     targets: Indices
     rows: Indices
     columns: Indices
-    repeated: bool
     unique: bool
 
 
@@ -58,20 +58,36 @@ def multiply(
         _one_by_one(instruction, inputs, weights, accumulators)
         return
     assert instruction.micro_ops is not None
-    wide = plan.repeated or len(plan.sources) > _EXACT_BLOCKS
-    dtype: type[np.floating] = np.float64 if wide else np.float32
-    matrix = np.zeros((len(plan.sources), len(plan.targets), BLOCK, BLOCK), dtype=dtype)
     blocks = weights[instruction.micro_ops[2]].reshape(-1, BLOCK, BLOCK).transpose(0, 2, 1)
-    if plan.repeated:
-        np.add.at(matrix, (plan.rows, plan.columns), blocks)
-    else:
-        matrix[plan.rows, plan.columns] = blocks
+    matrix = np.zeros((len(plan.sources), len(plan.targets), BLOCK, BLOCK), dtype=np.float32)
+    matrix[plan.rows, plan.columns] = blocks
     flat = matrix.transpose(0, 2, 1, 3).reshape(len(plan.sources) * BLOCK, -1)
     src = instruction.steps("src")[:, None] + plan.sources
     dst = instruction.steps("dst")[:, None] + plan.targets
-    data = inputs[src].reshape(len(src), -1).astype(dtype)
-    products = (data @ flat).reshape(*dst.shape, BLOCK)
-    _add(accumulators, dst, products.astype(np.int64), plan.unique)
+    sums = exact_product(inputs[src].reshape(len(src), -1).astype(np.float32), flat)
+    _add(accumulators, dst, sums.reshape(*dst.shape, BLOCK), plan.unique)
+
+
+def exact_product(
+    left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int64]:
+    """Multiply matrices of integers from -128 to 127 without any rounding.
+
+    In pieces so small that no library starts threads for them, which would wait for each other
+    wherever other work shares the processor.
+    """
+    rows, columns = len(left), right.shape[1]
+    sums = np.zeros((rows, columns), dtype=np.int64)
+    wide = max(1, min(columns, _SMALL // BLOCK))
+    tall = max(1, min(rows, _SMALL // (BLOCK * wide)))
+    deep = max(BLOCK, min(_EXACT_BLOCKS * BLOCK, _SMALL // (wide * tall)))
+    for column in range(0, columns, wide):
+        for start in range(0, len(right), deep):
+            part = np.ascontiguousarray(right[start : start + deep, column : column + wide])
+            for row in range(0, rows, tall):
+                piece = left[row : row + tall, start : start + deep] @ part
+                sums[row : row + tall, column : column + wide] += piece.astype(np.int64)
+    return sums
 
 
 def _plan(instruction: Instruction) -> _Plan | None:
@@ -92,10 +108,11 @@ def _make_plan(instruction: Instruction) -> _Plan | None:
     cells = len(sources) * len(targets)
     if cells > _MOST_WASTE * len(dst):
         return None
-    repeated = len(np.unique(rows * len(targets) + columns)) < len(dst)
+    if len(np.unique(rows * len(targets) + columns)) < len(dst):
+        return None
     where = instruction.steps("dst")[:, None] + targets
     unique = len(np.unique(where)) == where.size
-    return _Plan(sources, targets, rows, columns, repeated, unique)
+    return _Plan(sources, targets, rows, columns, unique)
 
 
 def _one_by_one(
