@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from dcc.errors import ModuleError
 
 FORMAT_VERSION = 1
@@ -91,6 +94,15 @@ def read_module(path: str | Path) -> ModuleFile:
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """Read a module's metadata (see :func:`read_module` for the errors)."""
     return read_module(path).metadata
+
+
+def read_weights(path: str | Path) -> npt.NDArray[np.uint8]:
+    """Copy the section of packed weights (see :func:`read_module` for the errors)."""
+    with _mapped(Path(path)) as data:
+        _, sections = _sections(data, path)
+        found = [section for section in sections if section.name == WEIGHTS_SECTION]
+        parts = [data[s.offset : s.offset + s.size] for s in found if s.in_file]
+    return np.frombuffer(b"".join(parts), dtype=np.uint8)
 
 
 def section_sizes(path: str | Path) -> SectionSizes:

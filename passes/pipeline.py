@@ -97,13 +97,16 @@ def compilation_steps(
     storage: str,
     objective: str,
     tuned: LookUp | None = None,
+    offload: Sequence[Any] = (),
 ) -> list[Any]:
     """List the steps from masks and codebooks in the graph to kernels over packed weights.
 
-    ``dcc.build`` schedules the ordinary operators and links the kernels with their weights.
+    ``offload`` moves layers to an accelerator, before storage forms of the host are chosen for the
+    rest. ``dcc.build`` schedules the ordinary operators and links the kernels with their weights.
     """
     return [
         *rewriting_steps(table),
+        *offload,
         SelectStorage(table, target, storage, objective, tuned),
         "after_selection",
         *legalization_steps(table, target),

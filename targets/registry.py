@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dcc.errors import TargetError
 from dcc.targets.host import host_target
 from dcc.targets.target import Target
+from dcc.targets.vta.target import vta_target
 from dcc.targets.x86 import level3_target, level4_target
 
 _TARGETS: dict[str, Callable[[], Target]] = {
     "host": host_target,
     "x86-64-v3": level3_target,
     "x86-64-v4": level4_target,
+    "vta-sim": vta_target,
 }
 
 

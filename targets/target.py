@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import tvm
 
+    from dcc.targets.vta.device import Accelerator
+
 
 @dataclass(frozen=True)
 class Caches:
@@ -53,6 +55,8 @@ class Target:
         Width of a vector register in float32 elements.
     cores : int
         Threads that work at a time.
+    accelerator : Accelerator or None
+        A matrix unit beside the processor; layers that it can do are compiled for it.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Target:
     cores: int
     caches: Caches = field(default_factory=Caches)
     energy: EnergyTable = field(default_factory=EnergyTable)
+    accelerator: Accelerator | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))

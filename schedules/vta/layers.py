@@ -125,7 +125,6 @@ class PoolLayer:
     strides: tuple[int, int]
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilations: tuple[int, int] = (1, 1)
-    ceil_mode: bool = False
 
     @property
     def blocks(self) -> int:
@@ -135,13 +134,7 @@ class PoolLayer:
     def _size(self, axis: int) -> int:
         size = (self.height, self.width)[axis]
         span = self.dilations[axis] * (self.kernel[axis] - 1) + 1
-        room = size + self.pads[axis] + self.pads[axis + 2] - span
-        stride = self.strides[axis]
-        if not self.ceil_mode:
-            return room // stride + 1
-        count = -(-room // stride) + 1
-        # The last window must start inside of the input or of the padding before it.
-        return count - 1 if (count - 1) * stride >= size + self.pads[axis] else count
+        return (size + self.pads[axis] + self.pads[axis + 2] - span) // self.strides[axis] + 1
 
     @property
     def out_height(self) -> int:
