@@ -128,6 +128,10 @@ class _Conv:
         inputs, weights, accumulators = self.tiling.slots(self.layer)
         self.sizes = SlotSizes(inputs, weights, accumulators, self.tiling.threads)
         self.bias_base = accumulators * self.tiling.threads
+        low, high = self.outputs or (0, self.layer.output_blocks)
+        room = self.device.depths[Memory.ACC] - self.bias_base
+        # All biases stay where they fit; otherwise those of the tile.
+        self.resident_bias = (low, high - low) if high - low <= room else None
         self.identity = self.device.depths[Memory.WGT] - 1
 
     def stream(self) -> Stream:
@@ -296,12 +300,11 @@ class _Conv:
         add_copies(self.builder, base, count * pixels, copies)
         if not self.layer.bias:
             return
-        if self.loaded_bias != group:
-            self.builder.emit(
-                Transfer(Memory.ACC, self.bias_base, BIAS, group, 1, count, count)
-            )
-            self.loaded_bias = group
-        add_bias(self.builder, base, self.bias_base, count, pixels)
+        first, size = self.resident_bias or (group, count)
+        if self.loaded_bias != first:
+            self.builder.emit(Transfer(Memory.ACC, self.bias_base, BIAS, first, 1, size, size))
+            self.loaded_bias = first
+        add_bias(self.builder, base, self.bias_base + group - first, count, pixels)
 
     def _finish(
         self, base: int, group: int, count: int, window: _Window, copies: int

@@ -63,12 +63,14 @@ class Grouping:
 
 def groupings(shape: TileShape) -> Iterator[Grouping]:
     """Candidates, shortest lists first."""
-    for columns in range(1, shape.columns + 1):
-        if shape.columns % columns == 0:
-            yield Grouping(1, columns)
-    for rows in range(2, shape.rows + 1):
-        if shape.rows % rows == 0:
-            yield Grouping(rows, shape.columns)
+    found = [
+        Grouping(rows, columns)
+        for rows in range(1, shape.rows + 1)
+        if shape.rows % rows == 0
+        for columns in range(1, shape.columns + 1)
+        if shape.columns % columns == 0
+    ]
+    yield from sorted(found, key=lambda each: (each.rows * each.columns, each.rows))
     yield Grouping(shape.rows, shape.columns, 3)
 
 

@@ -99,7 +99,8 @@ def conv_operation(
         chunks = _chunks(name, kept, device)
     streams, orders, starts = [], [], [0]
     for chunk in chunks:
-        used = tiling or default_tiling(layer, device, chunk[1] - chunk[0])
+        share = 1.0 if kept is None else float(kept[slice(*chunk)].mean())
+        used = tiling or default_tiling(layer, device, chunk[1] - chunk[0], share)
         if used is None:
             raise CompileError(f"layer '{name}': no tile of it fits the scratchpads")
         used = replace(used, outputs=min(used.outputs, chunk[1] - chunk[0]))

@@ -95,9 +95,21 @@ def _parts(size: int) -> list[int]:
 
 
 def estimate(
-    layer: ConvLayer, tiling: Tiling, device: Accelerator, output_blocks: int | None = None
+    layer: ConvLayer,
+    tiling: Tiling,
+    device: Accelerator,
+    output_blocks: int | None = None,
+    share: float = 1.0,
 ) -> float:
-    """Estimate the cycles of a dense layer; what the simulator would say, in a microsecond."""
+    """Estimate the cycles of a layer, about as the simulator would count them.
+
+    Parameters
+    ----------
+    output_blocks
+        Of the part of the layer that one stream computes; None: all.
+    share
+        Part of the weight blocks that are stored.
+    """
     timing = device.timing
     blocks = layer.output_blocks if output_blocks is None else output_blocks
     tiles_y, tiles_x = -(-layer.out_height // tiling.rows), -(-layer.out_width // tiling.columns)
@@ -106,7 +118,7 @@ def estimate(
     tiles = spatial * groups
     kernel = math.prod(layer.kernel)
     pixels = layer.batch * layer.out_height * layer.out_width
-    multiply = pixels * blocks * layer.input_blocks * kernel
+    multiply = pixels * blocks * layer.input_blocks * kernel * share
     row = layer.requantise
     epilogue = 1 + 2 * layer.bias + 2 + bool(row.shift) + 3 * (layer.residual is not None)
     ops = 5 + layer.bias + steps
@@ -115,7 +127,7 @@ def estimate(
     kept = steps <= tiling.threads
     weight_loads = groups if kept and tiling.order == "outputs" else tiles
     input_loads = spatial if kept and tiling.order == "pixels" else tiles
-    weight_cycles = blocks / groups * layer.input_blocks * kernel * 32 * beat
+    weight_cycles = blocks / groups * layer.input_blocks * kernel * share * 32 * beat
     input_cycles = layer.input_blocks * (tiling.input_pixels(layer) * 2 * beat + 12)
     loads = weight_loads * (weight_cycles + steps * 5) + input_loads * input_cycles
     store_rows = 1 if tiling.columns == layer.out_width else tiling.rows
@@ -123,9 +135,10 @@ def estimate(
     stores += tiles * tiling.outputs * store_rows * timing.store_burst / 2
     first = (weight_cycles + input_cycles) / steps + timing.read_latency
     last = stores / tiles + pixels * blocks * epilogue / tiles
-    lists = tiling.outputs * tiling.inputs * kernel * _group(tiling)
-    # A list is there for each combination of the slots, if all of them fit.
-    resident = lists * _COMBINATIONS <= device.limits.micro_ops
+    lists = tiling.outputs * tiling.inputs * kernel * share
+    lists *= _group(tiling) if share == 1 else min(3, tiling.rows * tiling.columns)
+    # A list is there for each combination of the slots, if all of them fit and all are alike.
+    resident = share == 1 and lists * _COMBINATIONS <= device.limits.micro_ops
     loaded = _COMBINATIONS if resident else tiles * steps
     compute += loaded * (timing.read_latency + lists / 2 * beat)
     if tiling.threads == 1:
@@ -135,18 +148,25 @@ def estimate(
 
 def _group(tiling: Tiling) -> int:
     """Pixels of a list of micro-ops, so that three of them differ in what they add to."""
-    for columns in range(1, tiling.columns + 1):
-        if tiling.columns % columns == 0 and columns * tiling.outputs >= 3:
-            return columns
+    least = -(-3 // tiling.outputs)
+    for pixels in range(least, least + 3):
+        if any(
+            pixels % rows == 0 and tiling.rows % rows == 0 and tiling.columns % (pixels // rows) == 0
+            for rows in range(1, pixels + 1)
+        ):
+            return pixels
     return tiling.columns
 
 
 def default_tiling(
-    layer: ConvLayer, device: Accelerator, output_blocks: int | None = None
+    layer: ConvLayer,
+    device: Accelerator,
+    output_blocks: int | None = None,
+    share: float = 1.0,
 ) -> Tiling | None:
     """Take the tiling with the fewest estimated cycles; None where none fits."""
     return min(
         candidates(layer, device, output_blocks),
-        key=lambda tiling: estimate(layer, tiling, device, output_blocks),
+        key=lambda tiling: estimate(layer, tiling, device, output_blocks, share),
         default=None,
     )

@@ -136,9 +136,15 @@ def first_of(*queues: Queue) -> Choose:
 
 
 def at_random(seed: int) -> Choose:
-    """Pick among the queues at random."""
+    """Pick among the queues at random, with odds of the seed's own: some seeds starve a queue."""
     generator = np.random.default_rng(seed)
-    return lambda ready: ready[int(generator.integers(len(ready)))]
+    odds = 10.0 ** generator.uniform(-4, 0, len(Queue))
+
+    def choose(ready: Sequence[Queue]) -> Queue:
+        weights = odds[[int(queue) for queue in ready]]
+        return ready[int(generator.choice(len(ready), p=weights / weights.sum()))]
+
+    return choose
 
 
 def check_tokens(instructions: Sequence[Instruction], device: Accelerator) -> list[int]:

@@ -50,15 +50,19 @@ class Timeline:
 
 
 class _Bus:
-    """The read bus: one transfer after the other."""
+    """The read bus: one transfer after the other, but instructions and micro-ops go first."""
 
     def __init__(self) -> None:
         self.free = 0.0
 
-    def transfer(self, ready: float, cycles: float) -> float:
-        """Occupy the bus from ``ready`` on; return when the last beat has arrived."""
+    def transfer(self, ready: float, cycles: float, urgent: bool = False) -> float:
+        """Occupy the bus from ``ready`` on; return when the last beat has arrived.
+
+        An urgent transfer takes its turn after the burst that is under way; what is left of others
+        comes later by as much.
+        """
         self.free = max(self.free, ready) + cycles
-        return self.free
+        return ready + cycles if urgent else self.free
 
 
 class _Fetch:
@@ -86,7 +90,8 @@ class _Fetch:
         if self._next == self._read:
             count = min(timing.fetch_burst, len(self._instructions) - self._read)
             beats = count * INSTRUCTION_BYTES / timing.bus_bytes
-            start = self._bus.transfer(start + timing.read_latency, beats * timing.beat)
+            ready = start + timing.read_latency
+            start = self._bus.transfer(ready, beats * timing.beat, urgent=True)
             self._read += count
         queue = self._instructions[self._next].queue
         if self._pushed[queue] >= self._device.limits.queue:
@@ -172,7 +177,8 @@ def _run(instruction: Instruction, start: float, device: Accelerator, bus: _Bus)
         return start + timing.no_operation
     if instruction.opcode == Opcode.LOAD:
         beats = -(-instruction.dram_elements * ELEMENT_BYTES[instruction.memory] // timing.bus_bytes)
-        end = bus.transfer(start + timing.read_latency, beats * timing.beat)
+        urgent = instruction.memory == Memory.UOP
+        end = bus.transfer(start + timing.read_latency, beats * timing.beat, urgent)
         padding = instruction.sram_elements - instruction.dram_elements
         hidden = end - start - beats
         return end + max(0.0, padding - hidden)
