@@ -23,8 +23,8 @@ from dcc.errors import CompileError
 from dcc.files import refuse_same_file
 from dcc.module_metadata import module_metadata
 from dcc.passes.legalize_coded_layers import EXPAND
-from dcc.passes.pipeline import compilation_steps
 from dcc.passes.offload.storage import check_form
+from dcc.passes.pipeline import compilation_steps
 from dcc.passes.select_storage import check_choice
 from dcc.progress import report
 from dcc.targets.registry import get_target

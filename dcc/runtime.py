@@ -91,6 +91,10 @@ class Module:
             with self._running():
                 return self._copied(self._main(*self._arrays.tensors))
 
+    def on(self, accelerator: Runs) -> Module:
+        """Make the same module with another device, or its reference, for the accelerator."""
+        return Module(self._library, self.metadata, accelerator)
+
     def _running(self) -> AbstractContextManager[None]:
         """Direct calls of the accelerator to this module's."""
         if self.accelerator is None:

@@ -139,7 +139,9 @@ def test_two_threads_are_faster_than_one():
     tiling = default_tiling(layer, VTA)
     cycles = []
     for threads in (1, 2):
-        each = Tiling(tiling.rows, tiling.columns, tiling.outputs, tiling.inputs, "outputs", threads)
+        each = Tiling(
+            tiling.rows, tiling.columns, tiling.outputs, tiling.inputs, "outputs", threads
+        )
         cycles.append(conv_case(layer, tiling=each)[2].last.cycles)
     assert cycles[1] < cycles[0]
     # No fewer than the multiplications and what the accumulators need besides.

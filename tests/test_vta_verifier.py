@@ -34,9 +34,7 @@ def stream():
         "uop": Transfer(Memory.UOP, 0, "", PAGE // 4, 1, 5, 5),
         "reset": Gemm((0, 1), (1, 4), (0, 1), reset=True),
         "gemm": Gemm((0, 1), (1, 4), (0, 1), (0, 1), Flags(pop_prev=True)),
-        "alu": Alu(
-            (0, 1), (1, 4), (0, 1), (0, 1), Flags(push_next=True), "", AluOpcode.MAX, -128
-        ),
+        "alu": Alu((0, 1), (1, 4), (0, 1), (0, 1), Flags(push_next=True), "", AluOpcode.MAX, -128),
         "store": Transfer(
             Memory.OUT, 0, "", PAGE // 16, 1, 4, 4, flags=Flags(pop_prev=True, push_prev=True)
         ),

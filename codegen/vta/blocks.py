@@ -16,7 +16,7 @@ def padded_to_blocks(size: int) -> int:
 
 
 def pack_activations(x: Int8) -> Int8:
-    """(batch, channels, height, width) -> (batch, channels / 16, height, width, 16), zero-filled."""
+    """Pack (batch, channels, height, width) to (batch, channels / 16, height, width, 16)."""
     batch, channels, height, width = x.shape
     padded = np.zeros((batch, padded_to_blocks(channels), height, width), dtype=np.int8)
     padded[:, :channels] = x
@@ -34,7 +34,7 @@ def unpack_activations(packed: Int8, shape: tuple[int, int, int, int]) -> Int8:
 
 
 def block_weights(weight: Int8) -> Int8:
-    """(outputs, inputs, rows, columns) -> (outputs / 16, inputs / 16, rows, columns, 16, 16)."""
+    """Cut (outputs, inputs, rows, columns) to (outputs/16, inputs/16, rows, columns, 16, 16)."""
     outputs, inputs, rows, columns = weight.shape
     padded = np.zeros((padded_to_blocks(outputs), padded_to_blocks(inputs), rows, columns), np.int8)
     padded[:outputs, :inputs] = weight

@@ -208,9 +208,7 @@ def decode(low: int, high: int, buffer: str = "") -> Instruction:
     if opcode == Opcode.FINISH:
         return Finish(flags)
     if opcode in (Opcode.LOAD, Opcode.STORE):
-        if f["memory"] > Memory.ACC_8BIT or (opcode == Opcode.STORE) != (
-            f["memory"] == Memory.OUT
-        ):
+        if f["memory"] > Memory.ACC_8BIT or (opcode == Opcode.STORE) != (f["memory"] == Memory.OUT):
             raise EncodingError(f"VTA instruction: {opcode.name} of memory {f['memory']}")
         pads = (f["y_pad_0"], f["y_pad_1"], f["x_pad_0"], f["x_pad_1"])
         place = (f["sram_base"], buffer, f["dram_base"], f["y_size"], f["x_size"], f["x_stride"])

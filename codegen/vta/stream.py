@@ -26,9 +26,7 @@ UOPS = "uops"
 """Buffer of the micro-ops of a stream."""
 
 
-def micro_ops(
-    dst: npt.ArrayLike, src: npt.ArrayLike = 0, wgt: npt.ArrayLike = 0
-) -> MicroOps:
+def micro_ops(dst: npt.ArrayLike, src: npt.ArrayLike = 0, wgt: npt.ArrayLike = 0) -> MicroOps:
     """Pack micro-ops; the three arrays are broadcast to one axis.
 
     Raises
@@ -137,9 +135,7 @@ class StreamBuilder:
             if key not in self._stored:
                 self._stored[key] = self._total
                 self._total += count
-            self.emit(
-                Transfer(Memory.UOP, self._used, UOPS, self._stored[key], 1, count, count)
-            )
+            self.emit(Transfer(Memory.UOP, self._used, UOPS, self._stored[key], 1, count, count))
             self._resident[key] = self._used
             self._used += count
         begin = self._resident[key]

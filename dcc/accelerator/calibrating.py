@@ -56,7 +56,7 @@ class Calibration:
         )
         host = replace(self.target, accelerator=None)
         main = module[MAIN]
-        returned = {variable: value for variable, value in _outputs(main)}
+        returned = dict(_outputs(main))
         steps = [SelectStorage(table, host, "dense"), *legalization_steps(table, host)]
         with tempfile.TemporaryDirectory(prefix="dcc-") as folder:
             lowered = Pipeline(table, host).run(module, steps)
@@ -65,9 +65,7 @@ class Calibration:
             loaded = load(path)
             return [loaded(dict(sample)) for sample in track("calibrating", list(self.samples))]
 
-    def _metadata(
-        self, module: tvm.IRModule, outputs: Mapping[str, relax.Expr]
-    ) -> dict[str, Any]:
+    def _metadata(self, module: tvm.IRModule, outputs: Mapping[str, relax.Expr]) -> dict[str, Any]:
         return {
             "format": FORMAT_VERSION,
             "tvm": version("apache-tvm"),
@@ -100,7 +98,7 @@ def _outputs(main: relax.Function) -> list[tuple[str, relax.Expr]]:
 def calibration_samples(
     imported: ImportedModel, source: Any = None, seed: int = 0
 ) -> list[dict[str, np.ndarray]]:
-    """Inputs to calibrate on: given ones, or a few random draws.
+    """Give the inputs to calibrate on: given ones, or a few random draws.
 
     Parameters
     ----------
@@ -117,6 +115,4 @@ def calibration_samples(
         from dcc.training.calibration_inputs import read_batches
 
         return [dict(batch) for batch in read_batches(source, imported.inputs)]
-    return [
-        dict(random_inputs(imported.inputs, seed + draw)) for draw in range(RANDOM_DRAWS)
-    ]
+    return [dict(random_inputs(imported.inputs, seed + draw)) for draw in range(RANDOM_DRAWS)]

@@ -124,7 +124,7 @@ class Executor:
         return placed
 
     def _halves(self, operation: Operation) -> list[int]:
-        """Offset of each chunk's weights in the double buffer; all 0 where one fills more than half."""
+        """Offset of each chunk in the double buffer; all 0 where one fills more than half."""
         half = self.device.expand_bytes // 2
         sizes = np.diff(operation.starts) * 256
         overlap = len(sizes) > 1 and int(sizes.max()) <= half

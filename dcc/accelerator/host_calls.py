@@ -103,7 +103,7 @@ def from_images(x: npt.NDArray[Any], shape: Sequence[int], rows: bool) -> npt.ND
 
 
 def _run(number: int, *tensors: Any) -> None:
-    arrays = [np.from_dlpack(tensor) for tensor in tensors]
+    arrays: list[npt.NDArray[Any]] = [np.from_dlpack(tensor) for tensor in tensors]
     executor = _active.executor
     if executor is None:
         raise RuntimeError("a module for an accelerator runs only through dcc.load")
@@ -115,12 +115,14 @@ def _run(number: int, *tensors: Any) -> None:
 
 
 def _quantize(exponent: int, rows: int, tensor: Any, out: Any) -> None:
-    x, target = np.from_dlpack(tensor), np.from_dlpack(out)
+    x: npt.NDArray[Any] = np.from_dlpack(tensor)
+    target: npt.NDArray[Any] = np.from_dlpack(out)
     target[...] = pack_activations(to_images(quantize(x, int(exponent)), bool(rows)))
 
 
 def _dequantize(exponent: int, rows: int, tensor: Any, out: Any) -> None:
-    packed, target = np.from_dlpack(tensor), np.from_dlpack(out)
+    packed: npt.NDArray[Any] = np.from_dlpack(tensor)
+    target: npt.NDArray[Any] = np.from_dlpack(out)
     shape = target.shape
     images = (1, shape[-1], 1, int(np.prod(shape[:-1]))) if rows else as_images(shape)
     values = from_images(unpack_activations(packed, images), shape, bool(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,10 +50,9 @@ def _convolution(operation: Operation, layer: ConvLayer, inputs: Sequence[Int8])
     residual = unpack_activations(inputs[1], shape) if layer.residual is not None else None
     bias = None
     if layer.bias:
-        bias = operation.constants[BIAS][: layer.outputs].astype(np.int64)
+        bias = operation.constants[BIAS][: layer.outputs].astype(np.int32)
         if layer.residual is None and bias_rounds(layer.requantise):
-            bias = bias - layer.requantise.rounding
-        bias = bias.astype(np.int32)
+            bias = bias - np.int32(layer.requantise.rounding)
     return pack_activations(conv_reference(x, _weight(operation, layer), layer, bias, residual))
 
 
@@ -63,8 +63,10 @@ def _weight(operation: Operation, layer: ConvLayer) -> Int8:
     else:
         chunks = range(len(operation.streams))
         blocks = np.concatenate([expanded_blocks(operation, chunk) for chunk in chunks])
-    grid = np.zeros((layer.output_blocks, layer.input_blocks, *layer.kernel, BLOCK, BLOCK), np.int8)
+    grid: npt.NDArray[Any] = np.zeros(
+        (layer.output_blocks, layer.input_blocks, *layer.kernel, BLOCK, BLOCK), np.int8
+    )
     grid[tuple(operation.order.astype(np.int64).T)] = blocks.reshape(-1, BLOCK, BLOCK)
-    whole = grid.transpose(0, 4, 1, 5, 2, 3)
-    whole = whole.reshape(layer.output_blocks * BLOCK, layer.input_blocks * BLOCK, *layer.kernel)
+    shape = (layer.output_blocks * BLOCK, layer.input_blocks * BLOCK, *layer.kernel)
+    whole = grid.transpose(0, 4, 1, 5, 2, 3).reshape(shape)
     return np.ascontiguousarray(whole[: layer.outputs, : layer.channels])

@@ -8,6 +8,7 @@ import click
 
 from dcc.cli.options import (
     common_options,
+    driver_option,
     json_option,
     range_option,
     read_inputs,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.argument("module", metavar="OUT.so")
 @click.option("--input", "input_file", metavar="FILE.npz", help="Arrays by input name.")
 @click.option("--output", "output_file", metavar="FILE.npz", help="Save the outputs by name.")
+@driver_option
 @range_option
 @seed_option
 @json_option
@@ -34,6 +36,7 @@ def run(
     module: str,
     input_file: str | None,
     output_file: str | None,
+    driver: str | None,
     ranges: dict[str, tuple[float, float]],
     seed: int,
     json_file: str | None,
@@ -45,7 +48,7 @@ def run(
     from dcc.cli.console import print_table, time_text, write_json
     from dcc.random_inputs import random_inputs
 
-    loaded = dcc.load(module)
+    loaded = dcc.load(module, driver)
     inputs = read_inputs(input_file)
     if inputs is None:
         inputs = dict(random_inputs(loaded.inputs, seed, ranges))
@@ -108,6 +111,7 @@ def _summary(name: str, values: np.ndarray) -> tuple[str, ...]:
     metavar="POINTS",
     help="Percentage points of accuracy that may be lost; decides instead of the tolerance.",
 )
+@driver_option
 @range_option
 @seed_option
 @json_option
@@ -122,6 +126,7 @@ def verify(
     scale: float | None,
     tolerance: float,
     max_drop: float | None,
+    driver: str | None,
     ranges: dict[str, tuple[float, float]],
     seed: int,
     json_file: str | None,
@@ -143,6 +148,7 @@ def verify(
             scale=scale,
             tolerance=tolerance,
             max_drop=max_drop,
+            driver=driver,
             ranges=ranges,
             seed=seed,
         )

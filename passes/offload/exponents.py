@@ -37,9 +37,7 @@ def best_exponent(values: Array, bits: int = 8) -> int:
     return max(_LEAST, min(_MOST, best))
 
 
-def shared_exponents(
-    exponents: dict[Any, int], groups: Iterable[Sequence[Any]]
-) -> dict[Any, int]:
+def shared_exponents(exponents: dict[Any, int], groups: Iterable[Sequence[Any]]) -> dict[Any, int]:
     """Give all members of a group the least exponent among them; groups may overlap."""
     result = dict(exponents)
     leaders: dict[Any, Any] = {key: key for key in exponents}

@@ -85,14 +85,14 @@ class OffloadToAccelerator:
         inner = [variable for variable in wanted if variable in graph.values]
         outer = [variable for variable in wanted if variable not in graph.values]
         samples = self.observe(observing(module, graph, [*inner, *outer]))
-        values = [np.concatenate([s.reshape(-1) for s in each]) for each in zip(*samples, strict=True)]
+        values = [
+            np.concatenate([s.reshape(-1) for s in each]) for each in zip(*samples, strict=True)
+        ]
         found = {
             variable: best_exponent(each)
             for variable, each in zip([*inner, *outer], values, strict=True)
         }
-        same = [
-            [each.result, *each.inputs] for each in placed if each.kind in ("pool", "concat")
-        ]
+        same = [[each.result, *each.inputs] for each in placed if each.kind in ("pool", "concat")]
         return shared_exponents(found, same)
 
 
@@ -204,8 +204,7 @@ class _Rewriter:
         operation_list.append(operation)
         rows = [placed.input_rows, *[False] * (len(placed.inputs) - 1)]
         inputs = [
-            self._packed(each, row).variable
-            for each, row in zip(placed.inputs, rows, strict=True)
+            self._packed(each, row).variable for each, row in zip(placed.inputs, rows, strict=True)
         ]
         out = relax.TensorType(list(operation.output_shape), "int8")
         call = relax.call_dps_packed(RUN, [_number(number), *inputs], out)
@@ -230,9 +229,7 @@ class _Rewriter:
             packed = self.packed[variable]
             facts = [_number(self.exponents[variable]), _number(int(packed.rows)), packed.variable]
             out = relax.TensorType(shape_of(variable), "float32")
-            self.values[variable] = self.builder.emit(
-                relax.call_dps_packed(DEQUANTIZE, facts, out)
-            )
+            self.values[variable] = self.builder.emit(relax.call_dps_packed(DEQUANTIZE, facts, out))
         return self.values[variable]
 
 

@@ -1,7 +1,7 @@
 """Which layers of a graph go to the accelerator, and what they take with them.
 
     conv2d -> add(., y) -> relu      one operation, with ``y`` as its residual
-    reshape -> matmul                one operation: a convolution with a window as large as the image
+    reshape -> matmul                one operation: a convolution whose window is the whole image
     max_pool2d, add, concat          follow where their operands are on the accelerator already
 
 Everything else stays on the host, and the weights' table says why.
@@ -120,12 +120,17 @@ class _Placement:
         if source not in self.placed or len(shape_of(source)) != 4 or dtype_of(value) != "float32":
             return None
         batch, channels, height, width = shape_of(source)
-        sizes = ("pool_size", "strides", "padding", "dilation")
-        kernel, strides, pads, dilations = (
-            tuple(int(size) for size in getattr(value.attrs, name)) for name in sizes
-        )
+        attributes = value.attrs
+        top, left, bottom, right = (int(pad) for pad in attributes.padding)
         layer = PoolLayer(
-            batch, channels, height, width, kernel, strides, pads, dilations  # type: ignore[arg-type]
+            batch,
+            channels,
+            height,
+            width,
+            _pair(attributes.pool_size),
+            _pair(attributes.strides),
+            (top, left, bottom, right),
+            _pair(attributes.dilation),
         )
         same = [layer.out_height, layer.out_width] == shape_of(variable)[2:]
         if not same or pool_tiling(layer, self.device) is None:
@@ -190,9 +195,7 @@ class _Placement:
         if placed.bounds != (None, None):
             return None
         del self.placed[source]
-        return replace(
-            placed, result=variable, replaced=[*placed.replaced, source], bounds=bounds
-        )
+        return replace(placed, result=variable, replaced=[*placed.replaced, source], bounds=bounds)
 
     def _concat(self, variable: relax.Var, value: relax.Call) -> Placed | None:
         """Concatenate channels of packed tensors: whole blocks need no unpacking."""
@@ -206,6 +209,11 @@ class _Placement:
         if any(shape_of(each)[1] % BLOCK for each in sources[:-1]):
             return None
         return Placed("concat", variable, sources)
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    first, second = (int(value) for value in values)
+    return first, second
 
 
 def _number(expression: Any) -> float:
@@ -273,7 +281,11 @@ def conv_layer(
 def _flattened(data: relax.Var, graph: Graph) -> tuple[relax.Var, tuple[int, int, int]] | None:
     """Image that ``data``, a matrix of one row, is made of by a reshape alone."""
     value = graph.values.get(data)
-    if value is None or name_of(value) != "relax.reshape" or not isinstance(value.args[0], relax.Var):
+    if (
+        value is None
+        or name_of(value) != "relax.reshape"
+        or not isinstance(value.args[0], relax.Var)
+    ):
         return None
     source = value.args[0]
     shape = shape_of(source)

@@ -21,9 +21,7 @@ _MOST_SHIFT = 30
 _MOST_BIAS = 1 << 30
 
 
-def bounds_in_integers(
-    bounds: tuple[float | None, float | None], exponent: int
-) -> tuple[int, int]:
+def bounds_in_integers(bounds: tuple[float | None, float | None], exponent: int) -> tuple[int, int]:
     """Clip bounds of the result in units of ``2**-exponent``, within int8."""
     low, high = bounds
     least = -128 if low is None else int(np.clip(np.rint(np.ldexp(low, exponent)), -128, 127))
@@ -60,9 +58,7 @@ def quantized_convolution(
     if abs(sums - result) > _MOST_SHIFT:
         return f"its sums would be shifted by {sums - result} bits"
     low, high = bounds_in_integers(placed.bounds, result)
-    layer = replace(
-        placed.layer, requantise=Requantise(sums - result, low, high), residual=rest
-    )
+    layer = replace(placed.layer, requantise=Requantise(sums - result, low, high), residual=rest)
     bias = None
     if placed.coded.bias is not None:
         values = placed.coded.bias.value.numpy().astype(np.float64)
@@ -83,7 +79,9 @@ def _levels(coded: CodedLayer, layer: ConvLayer, table: WeightTable) -> tuple[Le
         rows = np.arange(layer.outputs)[:, None] if len(scale) > 1 else 0
         values = tables[rows, matrix.codes.reshape(layer.outputs, -1)]
         exponent = best_exponent(values)
-        return Levels(matrix.codes.reshape(shape).astype(np.uint8), _int8(tables, exponent)), exponent
+        return Levels(
+            matrix.codes.reshape(shape).astype(np.uint8), _int8(tables, exponent)
+        ), exponent
     values = matrix.decode().astype(np.float64).reshape(layer.outputs, -1) * scale[:, None]
     exponent = best_exponent(values)
     return Levels.of(_int8(values, exponent).reshape(shape)), exponent

@@ -12,7 +12,7 @@ from dcc.codegen.vta.program import Operation
 from dcc.errors import CompileError
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.vta.layers import ConvLayer
-from dcc.schedules.vta.operations import VTA_FORMS, ConvWeights, VtaForm
+from dcc.schedules.vta.operations import VTA_FORMS, ConvWeights, VtaForm, blocks_kept
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ def choose_form(
     """
     levels = weights.levels
     grid = block_weights(levels.decode())
-    kept = grid.reshape(*grid.shape[:4], -1).any(axis=-1)
+    kept = blocks_kept(grid)
     share = float(kept.mean()) if kept.size else 1.0
     skips: VtaForm = "dense" if share == 1.0 else "blocks"
     blocks = f"{100 * share:.0f} % of the blocks hold weights"
     if storage != "auto":
         form: VtaForm = storage  # type: ignore[assignment]
         if form in ("codebook", "huffman"):
-            refusal = coding_refusal(levels, form)  # type: ignore[arg-type]
+            refusal = coding_refusal(levels, form)
             if refusal:
                 return "dense", f"left dense: {refusal}"
         return form, "asked for"

@@ -241,9 +241,7 @@ class _Conv:
             compute,
         )
 
-    def _input_loads(
-        self, base: int, first: int, count: int, window: _Window
-    ) -> list[Transfer]:
+    def _input_loads(self, base: int, first: int, count: int, window: _Window) -> list[Transfer]:
         layer = self.layer
         row, rows, above, below = window.rows
         column, columns, left, right = window.columns
@@ -292,9 +290,7 @@ class _Conv:
         key = ("residual", group, window.sample, window.row, window.column)
         return Step(Operand(key, load), None, compute)
 
-    def _sum_up(
-        self, base: int, group: int, count: int, window: _Window, copies: int
-    ) -> None:
+    def _sum_up(self, base: int, group: int, count: int, window: _Window, copies: int) -> None:
         """Add up the copies of the accumulators and the bias."""
         pixels = window.shape.pixels
         add_copies(self.builder, base, count * pixels, copies)
@@ -306,9 +302,7 @@ class _Conv:
             self.loaded_bias = first
         add_bias(self.builder, base, self.bias_base + group - first, count, pixels)
 
-    def _finish(
-        self, base: int, group: int, count: int, window: _Window, copies: int
-    ) -> None:
+    def _finish(self, base: int, group: int, count: int, window: _Window, copies: int) -> None:
         rule = self.layer.requantise
         rounds = False
         if self.layer.residual is None:
@@ -325,7 +319,7 @@ class _Conv:
     def _rectangles(
         self, base: int, group: int, count: int, window: _Window
     ) -> list[tuple[int, int, int, int, int]]:
-        """Rectangles of the result in DRAM that a tile covers: (SRAM, offset, rows, columns, stride)."""
+        """Give what a tile covers of the result: (SRAM, DRAM, rows, columns, stride)."""
         layer, shape = self.layer, window.shape
         image = layer.out_height * layer.out_width
         start = (window.sample * layer.output_blocks + group) * image
@@ -337,10 +331,14 @@ class _Conv:
             rows, columns = 1, rows * columns
         stride = layer.out_width if rows > 1 else columns
         if rows == 1 and count > 1:
-            return [(base, start, count, columns, image)] if image < 1 << 16 else [
-                (base + block * columns, start + block * image, 1, columns, columns)
-                for block in range(count)
-            ]
+            return (
+                [(base, start, count, columns, image)]
+                if image < 1 << 16
+                else [
+                    (base + block * columns, start + block * image, 1, columns, columns)
+                    for block in range(count)
+                ]
+            )
         return [
             (base + block * shape.pixels, start + block * image, rows, columns, stride)
             for block in range(count)

@@ -8,9 +8,7 @@ from dcc.schedules.vta.layers import Requantise
 from dcc.targets.vta.isa import AluOpcode
 
 
-def add_bias(
-    builder: StreamBuilder, base: int, bias: int, blocks: int, pixels: int
-) -> None:
+def add_bias(builder: StreamBuilder, base: int, bias: int, blocks: int, pixels: int) -> None:
     """Add accumulator ``bias + b`` to each of the ``pixels`` accumulators of block ``b``."""
     loop = builder.micro_ops(micro_ops(base, bias))
     builder.emit(Alu(loop, (blocks, pixels), (pixels, 1), (1, 0), operation=AluOpcode.ADD))

@@ -126,7 +126,7 @@ def block_lists(
     grouping: Grouping,
     most: int,
 ) -> list[BlockList]:
-    """Lists of at most ``most`` micro-ops that multiply ``blocks`` over a tile.
+    """Make lists of at most ``most`` micro-ops that multiply ``blocks`` over a tile.
 
     Parameters
     ----------
@@ -172,5 +172,5 @@ def block_lists(
 
 
 def _steps(trips: tuple[int, int], steps: tuple[int, int]) -> tuple[int, int]:
-    """Steps of the loops; 0 where a loop has one iteration, so that large ones need no bits."""
+    """Give the steps of the loops; 0 where a loop has one iteration, whatever its step."""
     return steps[0] if trips[0] > 1 else 0, steps[1] if trips[1] > 1 else 0

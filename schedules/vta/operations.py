@@ -61,7 +61,7 @@ def layer_to_json(layer: Layer) -> dict[str, Any]:
 
 def layer_from_json(facts: dict[str, Any]) -> Layer:
     """Read a layer back."""
-    values = {
+    values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in facts.items()
         if key != "kind"
@@ -89,7 +89,7 @@ def conv_operation(
         No tile of it fits the scratchpads, or the form cannot hold the weights; says why.
     """
     grid = block_weights(weights.levels.decode())
-    kept = None if form == "dense" else grid.reshape(*grid.shape[:4], -1).any(axis=-1)
+    kept = None if form == "dense" else blocks_kept(grid)
     coded: CodedForm | None = form if form in ("codebook", "huffman") else None
     chunks = [(0, layer.output_blocks)]
     if coded is not None:
@@ -134,9 +134,12 @@ def conv_operation(
     )
 
 
-def _constants(
-    layer: ConvLayer, bias: npt.NDArray[np.int32] | None
-) -> dict[str, npt.NDArray[Any]]:
+def blocks_kept(grid: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    """Say which blocks of weights hold anything but zeros; drops the last two axes."""
+    return np.asarray(grid.reshape(*grid.shape[:4], -1).any(axis=-1))
+
+
+def _constants(layer: ConvLayer, bias: npt.NDArray[np.int32] | None) -> dict[str, npt.NDArray[Any]]:
     constants: dict[str, npt.NDArray[Any]] = {}
     if bias is not None:
         padded = np.zeros(layer.output_blocks * BLOCK, dtype=np.int32)

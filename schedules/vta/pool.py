@@ -28,7 +28,7 @@ class _Axis:
     size: int  # inputs
 
     def reached(self, offset: int, stride: int, length: int) -> tuple[int, int, int]:
-        """Outputs whose input at ``offset`` exists: first, how many, and the first one's input."""
+        """Find outputs whose input at ``offset`` exists: first, count, first one's input."""
         positions = (self.first + np.arange(self.count)) * stride + offset
         inside = np.flatnonzero((positions >= 0) & (positions < length))
         if not len(inside):
@@ -134,7 +134,9 @@ class _Pool:
             self._reduce(base, base + results, blocks, y, x)
 
         key = (plane, y.first, x.first)
-        step = Step(Operand(key, lambda base: self._loads(base, plane, blocks, y, x)), None, compute)
+        step = Step(
+            Operand(key, lambda base: self._loads(base, plane, blocks, y, x)), None, compute
+        )
         return Tile(
             f"planes {plane}+{blocks}, rows {y.first}+{y.count}, columns {x.first}+{x.count}",
             begin,
@@ -169,14 +171,30 @@ class _Pool:
         layer = self.layer
         image = layer.height * layer.width
         return _rectangles(
-            Memory.INP, INPUT, base, plane, blocks, image, layer.width, (y.begin, y.size), x.begin,
+            Memory.INP,
+            INPUT,
+            base,
+            plane,
+            blocks,
+            image,
+            layer.width,
+            (y.begin, y.size),
+            x.begin,
             x.size,
         )
 
     def _stores(self, base: int, plane: int, blocks: int, y: _Axis, x: _Axis) -> list[Transfer]:
         image, width = self.layer.out_height * self.layer.out_width, self.layer.out_width
         return _rectangles(
-            Memory.OUT, OUTPUT, base, plane, blocks, image, width, (y.first, y.count), x.first,
+            Memory.OUT,
+            OUTPUT,
+            base,
+            plane,
+            blocks,
+            image,
+            width,
+            (y.first, y.count),
+            x.first,
             x.count,
         )
 

@@ -151,7 +151,9 @@ def _group(tiling: Tiling) -> int:
     least = -(-3 // tiling.outputs)
     for pixels in range(least, least + 3):
         if any(
-            pixels % rows == 0 and tiling.rows % rows == 0 and tiling.columns % (pixels // rows) == 0
+            pixels % rows == 0
+            and tiling.rows % rows == 0
+            and tiling.columns % (pixels // rows) == 0
             for rows in range(1, pixels + 1)
         ):
             return pixels

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +61,7 @@ class LibraryDriver:
                 "expected a multiple of 256 (the bytes of a weight block)"
             )
         array = (ctypes.c_uint8 * size).from_address(pointer)
-        return LibraryBuffer(physical, np.frombuffer(array, dtype=np.uint8)[:nbytes], pointer)
+        return LibraryBuffer(physical, np.ctypeslib.as_array(array)[:nbytes], pointer)
 
     def free(self, buffer: Buffer) -> None:
         """Call VTAMemFree."""
@@ -71,15 +73,11 @@ class LibraryDriver:
 
     def invalidate(self, buffer: Buffer) -> None:
         """Call VTAInvalidateCache."""
-        self._functions["VTAInvalidateCache"](
-            _pointer(buffer), buffer.physical, buffer.view.nbytes
-        )
+        self._functions["VTAInvalidateCache"](_pointer(buffer), buffer.physical, buffer.view.nbytes)
 
     def run(self, stream: Buffer, count: int) -> None:
         """Call VTADeviceRun."""
-        status = self._functions["VTADeviceRun"](
-            self._device, stream.physical, count, _WAIT_CYCLES
-        )
+        status = self._functions["VTADeviceRun"](self._device, stream.physical, count, _WAIT_CYCLES)
         if status:
             raise DriverError(
                 f"'{self._path}': VTADeviceRun of {count} instructions returned {status} "
@@ -110,13 +108,14 @@ def _load(path: Path) -> ctypes.CDLL:
         raise DriverError(f"the driver library '{path}' cannot be loaded: {error}") from None
 
 
-def _function(library: ctypes.CDLL, name: str, path: Path) -> ctypes._CFuncPtr:
+def _function(library: ctypes.CDLL, name: str, path: Path) -> Callable[..., Any]:
     missing = [each for each in _FUNCTIONS if not hasattr(library, each)]
     if missing:
         raise DriverError(
             f"the driver library '{path}' lacks {', '.join(missing)}: it must export VTA's driver "
             f"functions ({', '.join(_FUNCTIONS)})"
         )
-    function = getattr(library, name)
+    function: Any = getattr(library, name)
     function.argtypes, function.restype = _FUNCTIONS[name]
-    return function
+    found: Callable[..., Any] = function
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,11 @@ from dcc.targets.vta.prepared import Indices, Instruction, Read
 
 Write = Callable[[int, npt.NDArray[np.uint8]], None]
 Int32 = npt.NDArray[np.int32]
-_ROW_TYPES = {Memory.INP: np.int8, Memory.WGT: np.int8, Memory.ACC: np.dtype("<i4")}
+_ROW_TYPES: dict[Memory, np.dtype[Any]] = {
+    Memory.INP: np.dtype(np.int8),
+    Memory.WGT: np.dtype(np.int8),
+    Memory.ACC: np.dtype("<i4"),
+}
 
 
 class Machine:
@@ -27,7 +32,7 @@ class Machine:
     def __init__(self, device: Accelerator, read: Read, write: Write) -> None:
         self._read, self._write = read, write
         depths = device.depths
-        self.pads: dict[Memory, npt.NDArray[np.generic]] = {
+        self.pads: dict[Memory, npt.NDArray[Any]] = {
             Memory.INP: np.zeros((depths[Memory.INP], BLOCK), dtype=np.int8),
             Memory.WGT: np.zeros((depths[Memory.WGT], BLOCK * BLOCK), dtype=np.int8),
             Memory.ACC: np.zeros((depths[Memory.ACC], BLOCK), dtype=np.int32),
@@ -165,9 +170,7 @@ def _independent(instruction: Instruction, dst: Indices, src: Indices | None) ->
     if "independent" not in plan:
         alone = len(plan["unique dst"]) == len(dst)
         if src is not None and alone:
-            alone = bool(
-                np.array_equal(src, dst) or not np.isin(plan["unique src"], dst).any()
-            )
+            alone = bool(np.array_equal(src, dst) or not np.isin(plan["unique src"], dst).any())
         plan["independent"] = alone
     return bool(plan["independent"])
 

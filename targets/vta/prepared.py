@@ -90,7 +90,7 @@ class Instruction:
         return (outer[:, None] + inner[None, :]).reshape(-1)
 
     def indices(self, operand: str) -> Indices:
-        """Return the indices of ``operand`` in the order of execution, shape (passes, micro-ops)."""
+        """Return the indices of ``operand`` as executed, shape (passes, micro-ops)."""
         assert self.micro_ops is not None
         base = self.micro_ops[("dst", "src", "wgt").index(operand)]
         return self.steps(operand)[:, None] + base[None, :]

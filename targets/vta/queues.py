@@ -232,7 +232,6 @@ def _deadlock(
         if pending:
             first = pending[0]
             missing = [_name(fifo) for fifo in needs[first.number] if not tokens[fifo]]
-            stuck.append(
-                f"instruction {first.number} ({first.opcode.name}) waits for {' and '.join(missing)}"
-            )
+            name = f"instruction {first.number} ({first.opcode.name})"
+            stuck.append(f"{name} waits for {' and '.join(missing)}")
     return f"deadlock: {'; '.join(stuck)}"

@@ -55,8 +55,8 @@ class _Pad:
     ) -> None:
         if (self.read[where] > before[self.reader]).any():
             raise instruction.fail(
-                f"may overwrite {self.memory.name} before the {self.reader.name} queue has read it: "
-                "a token is missing"
+                f"may overwrite {self.memory.name} before the {self.reader.name} queue has read "
+                "it: a token is missing"
             )
 
 

@@ -1,4 +1,4 @@
-"""This machine with a VTA beside it, which is simulated unless a driver library is given."""
+"""The compiling machine with a VTA beside it: simulated, or behind a driver library."""
 
 from __future__ import annotations
 

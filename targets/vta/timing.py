@@ -176,7 +176,9 @@ def _run(instruction: Instruction, start: float, device: Accelerator, bus: _Bus)
     if instruction.is_no_operation or instruction.opcode == Opcode.FINISH:
         return start + timing.no_operation
     if instruction.opcode == Opcode.LOAD:
-        beats = -(-instruction.dram_elements * ELEMENT_BYTES[instruction.memory] // timing.bus_bytes)
+        beats = -(
+            -instruction.dram_elements * ELEMENT_BYTES[instruction.memory] // timing.bus_bytes
+        )
         urgent = instruction.memory == Memory.UOP
         end = bus.transfer(start + timing.read_latency, beats * timing.beat, urgent)
         padding = instruction.sram_elements - instruction.dram_elements
