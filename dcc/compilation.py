@@ -125,7 +125,8 @@ def compile(
     _check_options(device, storage, objective, calibrate is not None)
     if output is not None and not isinstance(source, onnx.ModelProto | Container):
         refuse_same_file(output, source)
-    tuned = None if database is None else look_up(database, device)
+    host = device.accelerator is None
+    tuned = None if database is None or not host else look_up(database, device)
     prepared = compressed_module(source, device, recipe, shapes, dump)
     table, section = prepared.table, WeightSection()
     if device.accelerator is None:

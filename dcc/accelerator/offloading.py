@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from dcc.accelerator.calibrating import Calibration, calibration_samples
+from dcc.accelerator.tuning import look_up_tilings
 from dcc.compressed_module import CompressedModule
 from dcc.passes.offload.offload import OffloadToAccelerator
 from dcc.targets.target import Target
@@ -25,7 +27,10 @@ def offloading_step(
     ------
     InputError
         The calibration inputs do not fit the model.
+    TuningError
+        The database holds no records of an accelerator.
     """
     samples = calibration_samples(prepared.imported, calibrate)
     observe = Calibration(prepared.table, target, prepared.imported, samples)
-    return OffloadToAccelerator(prepared.table, target, observe, storage, objective)
+    tuned = None if database is None else look_up_tilings(Path(database))
+    return OffloadToAccelerator(prepared.table, target, observe, storage, objective, tuned)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import tvm
 from tvm import relax
 
+from dcc.codegen.vta.blocks import block_weights
 from dcc.codegen.vta.program import Operation
 from dcc.errors import CompileError
 from dcc.passes.layer_shapes import shape_of
@@ -32,7 +33,13 @@ from dcc.passes.offload.storage import choose_form, note_layer
 from dcc.passes.parameters import MAIN, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.vta.layers import ConvLayer, PoolLayer
-from dcc.schedules.vta.operations import conv_operation, pool_operation, sum_operation
+from dcc.schedules.vta.operations import (
+    ConvWeights,
+    blocks_kept,
+    conv_operation,
+    pool_operation,
+    sum_operation,
+)
 from dcc.schedules.vta.tiling import Tiling
 from dcc.targets.target import Target
 from dcc.targets.vta.isa import BLOCK
@@ -43,7 +50,8 @@ DEQUANTIZE = "dcc.accelerator.dequantize"
 
 Observe = Callable[[tvm.IRModule], list[list[npt.NDArray[np.floating]]]]
 """Module -> for each calibration input, the tensors that its ``main`` returns."""
-LookUpTiling = Callable[[ConvLayer], Tiling | None]
+LookUpTiling = Callable[[ConvLayer, float], Tiling | None]
+"""Layer and share of its blocks that are stored -> tile sizes; None for the default."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="dcc.OffloadToAccelerator")
@@ -183,7 +191,7 @@ class _Rewriter:
         assert placed.coded is not None
         name = placed.coded.attributes["layer"]
         form, reason = choose_form(found[1], found[0], self.options.storage, self.options.objective)
-        tiling = None if self.options.tuned is None else self.options.tuned(found[0])
+        tiling = self._tuned(found[0], found[1], form)
         try:
             operation = conv_operation(name, found[0], found[1], form, device, tiling)
         except CompileError as error:
@@ -191,6 +199,13 @@ class _Rewriter:
             operation = conv_operation(name, found[0], found[1], form, device, tiling)
         note_layer(self.options.table, name, operation, found[1], reason)
         return operation
+
+    def _tuned(self, layer: ConvLayer, weights: ConvWeights, form: str) -> Tiling | None:
+        """Ask the tuning records; the chunks of coded weights have tiles of their own."""
+        if self.options.tuned is None or form in ("codebook", "huffman"):
+            return None
+        kept = blocks_kept(block_weights(weights.levels.decode()))
+        return self.options.tuned(layer, 1.0 if form == "dense" else float(kept.mean()))
 
     def _emit_operation(self, placed: Placed) -> None:
         if placed.kind == "concat":

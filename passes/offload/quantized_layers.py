@@ -46,7 +46,7 @@ def quantized_convolution(
     """
     assert placed.coded is not None
     assert isinstance(placed.layer, ConvLayer)
-    levels, exponent = _levels(placed.coded, placed.layer, table)
+    levels, exponent = quantized_levels(placed.coded, placed.layer, table)
     sums = data + exponent
     rest: Residual | None = None
     if residual is not None:
@@ -67,8 +67,11 @@ def quantized_convolution(
     return layer, ConvWeights(levels, bias)
 
 
-def _levels(coded: CodedLayer, layer: ConvLayer, table: WeightTable) -> tuple[Levels, int]:
-    """Quantise a weight; a codebook stays one, with a table for each channel that is scaled."""
+def quantized_levels(coded: CodedLayer, layer: ConvLayer, table: WeightTable) -> tuple[Levels, int]:
+    """Quantise a weight and give its exponent.
+
+    A codebook stays one, with a table for each channel where a scale is folded into it.
+    """
     matrix = weight_matrix(coded, table)
     shape = (layer.outputs, layer.channels, *layer.kernel)
     scale = np.ones(1)
