@@ -1,4 +1,4 @@
-"""Measure the nanoseconds that ``schedules/cost_model.py`` names, on one thread of this machine.
+"""Measure the nanoseconds that ``schedules/kernel_costs.py`` names, on one thread of this machine.
 
     python benchmarks/kernel_costs.py
 
@@ -24,16 +24,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 import dcc
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
-from dcc.schedules import cost_model
 from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.stack import PIPELINE
 from dcc.schedules.form_sizes import FormSizes
+from dcc.schedules.kernel_costs import kernel_costs
 from dcc.schedules.kernels import build_kernel, fold_kernel, pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunables import default_tunables
 from dcc.targets.registry import get_target
 
 HOST = get_target("host")
+COSTS = kernel_costs(HOST)
 RANDOM = np.random.default_rng(0)
 ROUNDS, ROUND_SECONDS = 7, 0.02
 WEIGHTS = [(0.1, 16), (0.3, 32), (0.5, None), (1.0, 16)]
@@ -150,8 +151,8 @@ def measure_elements(figures: Figures) -> None:
             1, channels, side, side, channels, (3, 3), pads=(1, 1, 1, 1), groups=channels
         )
         found = take_turns({"": kernel(LayerShape("conv2d", geometry=geometry), weight, "sparse")})
-        each = cost_model.PIXEL_MULTIPLICATION * geometry.pixels
-        entries = entries_of(weight, "sparse") * (cost_model.COSTS["sparse"].decode_entry + each)
+        each = COSTS.pixel_multiplication * geometry.pixels
+        entries = entries_of(weight, "sparse") * (COSTS.forms["sparse"].decode_entry + each)
         elements = geometry.image + channels * side**2
         figures["pixel element", "sparse"].append((found[""] - entries) / elements)
 
@@ -228,12 +229,12 @@ def dense_chain(
 def constant(name: str, form: str) -> float:
     """Return what the cost model says."""
     if name == "pixel multiplication":
-        return cost_model.PIXEL_MULTIPLICATION
+        return COSTS.pixel_multiplication
     if name == "pixel element":
-        return cost_model.PIXEL_ELEMENT
+        return COSTS.pixel_element
     if name == "dense multiplication":
-        return cost_model.DENSE_MULTIPLICATION[form]
-    return getattr(cost_model.COSTS[form], name)
+        return COSTS.dense_multiplication[form]
+    return getattr(COSTS.forms[form], name)
 
 
 def main() -> None:

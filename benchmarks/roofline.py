@@ -65,7 +65,7 @@ def calibrate(threads: int) -> dict[str, float]:
 
 def bound(weight: WeightMatrix, rates: dict[str, float], last_level: int) -> Bound:
     """Count the entries and bytes of the sparse form in windows, and what they take."""
-    sizes = FormSizes(weight, LANES, windowed=["sparse"])
+    sizes = FormSizes(weight, LANES, windowed={"sparse": 32})
     entries, size = sizes.entries("sparse"), sizes.bytes_of("sparse")
     bandwidth = rates["cache_bytes" if size <= last_level else "memory_bytes"]
     vectors = entries / LANES

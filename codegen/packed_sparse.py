@@ -18,14 +18,11 @@ from dcc.codegen.entry_layout import (
     lay_out,
     lay_out_windows,
 )
-from dcc.codegen.packed_weight import PackedWeight
+from dcc.codegen.packed_weight import PackedWeight, steps_of_word
 from dcc.codegen.packing import Packing
 from dcc.codegen.slices import Entries, SlicedEntries
 from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.codegen.windows import WindowedEntries
-
-STEPS_OF_A_WORD = 2
-"""Steps whose entries, of 16 bits each, stand in one word of a lane."""
 
 
 def pack_sparse(weight: WeightMatrix, packing: Packing) -> PackedWeight:
@@ -63,8 +60,10 @@ def pack_sparse(weight: WeightMatrix, packing: Packing) -> PackedWeight:
 
 def _pack_windows(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     if weight.codebook is not None:
-        entries = lay_out_windows(weight, packing, multiple=STEPS_OF_A_WORD)
-        arrays, symbols, nbytes = _pairs_of_steps(weight, entries, packing.window)
+        offset_bits = (packing.window - 1).bit_length()
+        together = steps_of_word(offset_bits + weight.code_bits)
+        entries = lay_out_windows(weight, packing, multiple=together)
+        arrays, symbols, nbytes = _words_of_steps(weight, entries, offset_bits, together)
     else:
         entries = lay_out_windows(weight, packing)
         offsets: dict[str, Array] = {"offsets": entries.offsets}
@@ -104,17 +103,22 @@ def _joint_entries(
     return arrays | {"entries": joint, "codebook": weight.codebook}, ("entries",), nbytes
 
 
-def _pairs_of_steps(weight: WeightMatrix, entries: WindowedEntries, window: int) -> _SparseArrays:
-    """Offsets and codes of two steps in a word."""
+def _words_of_steps(
+    weight: WeightMatrix, entries: WindowedEntries, offset_bits: int, together: int
+) -> _SparseArrays:
+    """Offsets and codes of ``together`` steps in a word."""
     assert weight.codes is not None
     assert weight.codebook is not None
     arrays = index_arrays(entries)
     found = sum(array.nbytes for array in arrays.values())
     codes = gather(weight.codes.ravel(), entries, 0).astype(np.uint32)
-    joint = codes << np.uint32((window - 1).bit_length()) | entries.offsets
-    words = joint[::2] | joint[1::2] << np.uint32(16)
-    used = int(np.count_nonzero(entries.source >= 0)) * 2
-    weights = used * weight.code_bits // 16
+    joint = codes << np.uint32(offset_bits) | entries.offsets
+    width = 32 // together
+    words = joint[::together].copy()
+    for part in range(1, together):
+        words |= joint[part::together] << np.uint32(width * part)
+    used = int(np.count_nonzero(entries.source >= 0)) * width // 8
+    weights = used * weight.code_bits // width
     nbytes = StorageBytes(
         weights, used - weights + found, weight.codebook.nbytes, 0, words.nbytes - used
     )

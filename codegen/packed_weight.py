@@ -16,8 +16,8 @@ In windows (``codegen.windows``) the two entry-wise forms have, behind ``bases``
 and then
 
 =========  ======================================================================================
-sparse     ``entries`` (T / 2, L) uint32, two steps a word, the first in the low half, each with
-           ``code << offset bits | offset``; ``codebook``.
+sparse     ``entries`` (T / n, L) uint32, n steps a word (``steps_of_word``), the first in the
+           lowest bits, each with ``code << offset bits | offset``; ``codebook``.
            Without a codebook ``offsets`` (T, L) uint8 and ``values`` (T, L)
 huffman    the symbol fields ``codes`` and ``offsets`` (T, L), ``codebook``; or ``offsets`` and
            ``values`` (T, L)
@@ -36,6 +36,11 @@ import numpy as np
 from dcc.codegen.encoded_tensor import StorageBytes
 from dcc.codegen.entry_layout import Array
 from dcc.codegen.weight_matrix import Form
+
+
+def steps_of_word(entry_bits: int) -> int:
+    """How many entries of windows stand in a word of 32 bits: bytes if they fit, or halves."""
+    return 4 if entry_bits <= 8 else 2
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,11 @@ class PackedWeight:
     def offset_bits(self) -> int:
         """Bits that number the columns of a window."""
         return max(self.window - 1, 0).bit_length()
+
+    @property
+    def steps_of_word(self) -> int:
+        """Steps whose entries stand in one word of a lane, where there are windows and codes."""
+        return steps_of_word(self.offset_bits + self.code_bits)
 
     @property
     def slices(self) -> int:

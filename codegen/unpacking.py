@@ -72,8 +72,9 @@ def _uncoded(packed: PackedWeight, name: str) -> Integers:
     symbols = packed.arrays[name].astype(np.int64)
     if name != "entries" or not packed.window:
         return symbols
-    steps = np.stack([symbols & 0xFFFF, symbols >> 16], axis=1)
-    return steps.reshape(packed.steps, packed.lanes)
+    width = 32 // packed.steps_of_word
+    parts = [symbols >> width * part & ((1 << width) - 1) for part in range(packed.steps_of_word)]
+    return np.stack(parts, axis=1).reshape(packed.steps, packed.lanes)
 
 
 def _scatter(packed: PackedWeight, fields: dict[str, Integers]) -> Array:

@@ -45,12 +45,19 @@ class VectorUnit(ABC):
         Whether :meth:`expand` is there.
     byte_entries
         Entries of the table that :meth:`lookup_bytes` holds in registers; 0: it is not there.
+    registers
+        How many vectors the processor holds.
+    window_align
+        Windows of x at multiples of so many columns are loaded fastest: what a load across two
+        cache lines costs more, against the padding that the alignment costs.
     """
 
     lanes: int
     windows: tuple[int, ...] = ()
     expands: bool = False
     byte_entries: int = 0
+    registers: int = 16
+    window_align: int = 1
 
     @abstractmethod
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
@@ -121,6 +128,8 @@ class Avx512(VectorUnit):
     lanes: int = 16
     windows: tuple[int, ...] = (32, 16, 64)
     expands: bool = True
+    registers: int = 32
+    window_align: int = 8
 
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
         """``vgatherdps`` and ``vpgatherdd``."""
@@ -183,6 +192,7 @@ class Avx2(VectorUnit):
 
     lanes: int = 8
     windows: tuple[int, ...] = (16, 8)
+    expands: bool = True
 
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
         """``vgatherdps`` and ``vpgatherdd``; the sign bits of the last vector select the lanes."""
@@ -222,6 +232,19 @@ class Avx2(VectorUnit):
         # The blend looks at the sign.
         upper = (offset << spread(28, "int32", 8)) < spread(0, "int32", 8)
         return tir.Select(upper, high, low)
+
+    def expand(self, source: Expr, mask: Expr, otherwise: Expr) -> Expr:
+        """``vpermd`` by how many lanes before each one the mask sets.
+
+        One multiplication sums these up: byte n of the product with 0x01..01 is the sum of the
+        bytes 0 to n.
+        """
+        marks = tir.reinterpret("uint64", tir.Cast("uint8x8", mask))
+        up_to_here = marks * tir.const(0x0101010101010101, "uint64")
+        before = tir.reinterpret("uint8x8", up_to_here << tir.const(8, "uint64"))
+        index = tir.Cast("int32x8", before)
+        spread_out = T.call_llvm_pure_intrin("int32x8", "llvm.x86.avx2.permd", source, index)
+        return tir.Select(mask, tir.reinterpret("uint32x8", spread_out), otherwise)
 
 
 def vector_unit(features: frozenset[str], lanes: int) -> VectorUnit | None:

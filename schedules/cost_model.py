@@ -1,8 +1,6 @@
 """What a layer costs in each storage form: bytes kept, bytes touched, time and energy.
 
-Time is the larger of arithmetic and memory traffic. The nanoseconds below were measured on one core
-of an AVX-512 machine with ``benchmarks/kernel_costs.py`` and scale with the vector width; only
-their ratios decide.
+Time is the larger of arithmetic, counted in the parts of ``kernel_costs``, and memory traffic.
 """
 
 from __future__ import annotations
@@ -11,51 +9,11 @@ from dataclasses import dataclass
 
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
 from dcc.schedules.form_sizes import FormSizes
+from dcc.schedules.kernel_costs import kernel_costs
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.memory_traffic import nanoseconds_of_reading
 from dcc.schedules.tunables import default_lanes, default_window
 from dcc.targets.target import Target
-
-REFERENCE_VECTOR = 16
-
-
-@dataclass(frozen=True)
-class FormCosts:
-    """Nanoseconds of one core.
-
-    Attributes
-    ----------
-    row_entry
-        An entry of the rows kernel, for the first sample; ``row_sample`` for each further one.
-    decode_entry
-        Reading an entry into the tile of the pixel kernel.
-    """
-
-    row_entry: float
-    row_sample: float
-    decode_entry: float
-
-
-COSTS: dict[Form, FormCosts] = {
-    "dense": FormCosts(0.044, 0.0135, 0.2),
-    "codebook": FormCosts(0.029, 0.017, 1.1),
-    "sparse": FormCosts(0.25, 0.13, 0.67),
-    "huffman": FormCosts(0.45, 0.25, 1.6),
-}
-PIXEL_MULTIPLICATION = 0.034
-"""Nanoseconds of one multiplication in the pixel kernel, in whole vectors of 16 lanes: 0.026 to
-0.034 at densities from 40 to 10 %."""
-PANEL_ELEMENT = 0.09
-"""Nanoseconds of an element of its panels: every column of the weight for every pixel."""
-PIXEL_ELEMENT = 0.28
-"""Nanoseconds of an element of its padded input or of its output: copies, sums, stores."""
-DENSE_MULTIPLICATION = {"convolution": 0.021, "depthwise": 0.06, "matmul": 0.018}
-"""Nanoseconds of one multiplication of the dense form's register tiles."""
-WINDOWED: dict[Form, FormCosts] = {
-    "sparse": FormCosts(0.056, 0.041, 0.67),
-    "huffman": FormCosts(0.22, 0.08, 1.6),
-}
-"""Forms with windows of columns; their entries count the padding."""
 
 
 @dataclass(frozen=True)
@@ -98,36 +56,38 @@ def estimate_all(weight: WeightMatrix, shape: LayerShape, target: Target) -> dic
 def _time(
     form: Form, entries: int, weight: WeightMatrix, touched: int, shape: LayerShape, target: Target
 ) -> float:
-    cost, width = COSTS[form], REFERENCE_VECTOR / target.vector_floats
+    costs = kernel_costs(target)
+    cost, width = costs.forms[form], costs.vector_floats / target.vector_floats
     reads = 1
     if shape.kind == "take":
         arithmetic = cost.decode_entry * entries / max(weight.rows, 1) * shape.samples
     elif form == "dense" and shape.by_pixels:
-        each = DENSE_MULTIPLICATION[_dense_kind(shape)]
+        each = costs.dense_multiplication[_dense_kind(shape)]
         arithmetic = weight.grid.size * shape.pixels * each * width
     elif shape.by_pixels:
         lanes = _vectors(shape, target.vector_floats) * target.vector_floats
-        arithmetic = entries * (cost.decode_entry + lanes * PIXEL_MULTIPLICATION * width)
-        arithmetic += _elements(weight, shape) * PIXEL_ELEMENT
+        arithmetic = entries * (cost.decode_entry + lanes * costs.pixel_multiplication * width)
+        arithmetic += _elements(weight, shape) * costs.pixel_element
         if shape.geometry is not None:
             columns = weight.columns * shape.geometry.groups
-            arithmetic += columns * shape.pixels * PANEL_ELEMENT
+            arithmetic += columns * shape.pixels * costs.panel_element
     else:
         reads = shape.recurrence.steps if shape.recurrence is not None else 1
         samples = shape.recurrence.batch if shape.recurrence is not None else shape.samples
         if form in _windowed(weight, shape, target):
-            cost = WINDOWED[form]
+            cost = costs.windowed[form]
         each = cost.row_entry + cost.row_sample * (samples - 1)
         arithmetic = entries * each * width * reads
     traffic = nanoseconds_of_reading(touched, target) * reads
     return max(arithmetic / max(target.cores, 1), traffic)
 
 
-def _windowed(weight: WeightMatrix, shape: LayerShape, target: Target) -> list[Form]:
-    """Return the forms whose default schedule has windows of columns."""
+def _windowed(weight: WeightMatrix, shape: LayerShape, target: Target) -> dict[Form, int]:
+    """Columns of a window, of the forms whose default schedule has windows."""
     if weight.mask is None:
-        return []
-    return [form for form in WINDOWED if default_window(shape, form, target, weight)]
+        return {}
+    windows = {form: default_window(shape, form, target, weight) for form in FORMS}
+    return {form: window for form, window in windows.items() if window}
 
 
 def _dense_kind(shape: LayerShape) -> str:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import numpy as np
 
 from dcc.codegen.code_grid import code_width
+from dcc.codegen.packed_weight import steps_of_word
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 
-WINDOW_PADDING, WINDOW_POWER = 0.065, -0.84
-"""Padding of windows of 32 columns over 16 rows: 0.065 of the non-zeros at full density, and by
-this power of the density; measured from 0.02 (2.8 entries a non-zero) to 0.25 (1.2)."""
-WINDOW_OFFSET_BITS = 5
-WINDOW_ENTRY_BYTES = 34 / 16
-"""16 entries of two bytes and, for all of them, where their window starts."""
+WINDOW_PADDING = {32: (0.065, -0.84), 16: (0.082, -0.86)}
+"""Padding of windows of so many columns, over 16 and over 8 rows: this share of the non-zeros at
+full density, and by this power of the density; measured from 0.02 (2.8 and 3.4 entries a non-zero)
+to 0.25 (1.2)."""
+WINDOW_START_BYTES = 2
+
+
+def window_padding(density: float, window: int) -> float:
+    """Entries without a weight for each with one, in windows of ``window`` columns."""
+    share, power = WINDOW_PADDING[32 if window >= 32 else 16]
+    return float(share * max(density, 1e-3) ** power)
 
 
 class FormSizes:
@@ -23,13 +29,15 @@ class FormSizes:
     Parameters
     ----------
     windowed
-        The forms that have windows of columns instead of gaps.
+        Columns of a window, of the forms that have windows instead of gaps.
     """
 
-    def __init__(self, weight: WeightMatrix, lanes: int, windowed: Collection[Form] = ()) -> None:
+    def __init__(
+        self, weight: WeightMatrix, lanes: int, windowed: Mapping[Form, int] | None = None
+    ) -> None:
         self.weight = weight
         self.lanes = lanes
-        self.windowed = windowed
+        self.windowed = windowed or {}
         size = weight.grid.size
         if weight.mask is None:
             self.gaps = np.zeros(0, dtype=np.int64)
@@ -44,12 +52,14 @@ class FormSizes:
         if form in ("dense", "codebook"):
             return int(self.weight.grid.size)
         if form in self.windowed:
-            return int(self.kept * (1 + self._padding()))
+            return int(self.kept * (1 + self._padding(form)))
         return self._entries(self._uncoded_width()[1])
 
-    def _padding(self) -> float:
-        """Entries without a weight for each with one, in windows."""
-        return WINDOW_PADDING * max(self.weight.density, 1e-3) ** WINDOW_POWER
+    def _padding(self, form: Form) -> float:
+        return window_padding(self.weight.density, self.windowed[form])
+
+    def _offset_bits(self, form: Form) -> int:
+        return (self.windowed[form] - 1).bit_length()
 
     def _entries(self, gap_bits: int) -> int:
         if self.weight.mask is None:
@@ -75,7 +85,9 @@ class FormSizes:
             return weight.grid.size * code_width(weight.code_bits) // 8 + codebook
         values = 0 if weight.codebook is not None else self.entries(form) * item
         if form == "sparse" and form in self.windowed:
-            return int(self.entries(form) * WINDOW_ENTRY_BYTES) + values + codebook + 4 * slices
+            coded = 1 if weight.codebook is None else 4 / self._steps_of_word(form)
+            each = coded + WINDOW_START_BYTES / self.lanes
+            return int(self.entries(form) * each) + values + codebook + 4 * slices
         if form == "sparse":
             return (
                 self.entries(form) * self._uncoded_width()[0] // 8 + values + codebook + 4 * slices
@@ -83,6 +95,9 @@ class FormSizes:
         bits = self._window_bits() if form in self.windowed else self._entropy_bits()
         table = 4 << self._table_bits(bits)
         return int(bits / 8) + values + codebook + table + slices * (8 + 6 * self.lanes)
+
+    def _steps_of_word(self, form: Form) -> int:
+        return steps_of_word(self._offset_bits(form) + self.weight.code_bits)
 
     def _table_bits(self, bits: float) -> int:
         """Width of the decode table: no more than the alphabet needs, nor than the stream pays."""
@@ -96,9 +111,12 @@ class FormSizes:
         """Bits of offsets and codes, and what tells padding apart."""
         weight = self.weight
         codes = 0.0 if weight.codes is None else _entropy(weight.codes[weight.mask].ravel())
-        share = self._padding() / (1 + self._padding())
+        padding = self._padding("huffman")
+        share = padding / (1 + padding)
         flag = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
-        return self.kept * WINDOW_OFFSET_BITS + codes + self.entries("huffman") * float(flag)
+        return (
+            self.kept * self._offset_bits("huffman") + codes + self.entries("huffman") * float(flag)
+        )
 
     def _entropy_bits(self) -> float:
         weight = self.weight

@@ -20,6 +20,8 @@ from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.schedules.cpu.dense_conv import tile_channels
 from dcc.schedules.cpu.dense_matmul import PANEL_VECTORS
 from dcc.schedules.cpu.vector_rows import MOST_SAMPLES
+from dcc.schedules.form_sizes import window_padding
+from dcc.schedules.kernel_costs import kernel_costs
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.target import Target
 
@@ -28,11 +30,6 @@ Values: TypeAlias = "Mapping[str, Any]"
 
 # Lanes of a slice of a convolution with fewer output channels than a vector has elements.
 PIXEL_LANES = 4
-WINDOW_NONZEROS: Mapping[Form, float] = {"sparse": 0.32, "huffman": 0.96}
-"""From so many non-zeros of a row in a window on, permutations beat gathers: else most is padding.
-
-In the sparse form a density of 1 % with windows of 32 columns, 2 % with 16.
-"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ def default_tunables(
             lanes,
             sort=sort,
             window=window,
+            window_align=unit.window_align if unit is not None and window else Packing.window_align,
             code_length=BYTE_TABLE_BITS if registers else None,
             refill_steps=2 if unit is not None and unit.expands else 1,
         )
@@ -88,7 +86,8 @@ def default_tunables(
 def default_window(shape: LayerShape, form: Form, target: Target, weight: WeightMatrix) -> int:
     """Columns of a window; 0 where the kernel reads no windows, or gathers are faster."""
     unit = vector_unit(target.features, default_lanes(shape, target))
-    if unit is None or not unit.windows or form not in WINDOW_NONZEROS:
+    costs = kernel_costs(target)
+    if unit is None or not unit.windows or form not in costs.windowed:
         return 0
     rows_kernel = shape.kind in ("matmul", "lstm", "gru") and not shape.by_pixels
     if not rows_kernel or shape.samples_at_once > MOST_SAMPLES:
@@ -99,7 +98,10 @@ def default_window(shape: LayerShape, form: Form, target: Target, weight: Weight
     window = unit.windows[0]
     if not shape.dtype == weight.dtype.name == "float32":
         return 0
-    return window if weight.density * window >= WINDOW_NONZEROS[form] else 0
+    # Padding costs as much as weights: where it is most of the entries, gathers are faster.
+    entries = 1 + window_padding(weight.density, window)
+    faster = entries * costs.windowed[form].row_entry < costs.forms[form].row_entry
+    return window if faster else 0
 
 
 def dense_lanes(shape: LayerShape, target: Target) -> int:

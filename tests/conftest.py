@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no error of a test.
+settings.register_profile("dcc", deadline=None)
+settings.load_profile("dcc")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

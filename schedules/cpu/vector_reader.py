@@ -8,7 +8,6 @@ from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.code_grid import code_width, codes_per_word
-from dcc.codegen.packed_sparse import STEPS_OF_A_WORD
 from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
 
@@ -65,17 +64,26 @@ class VectorReader(WeightReader):
         if not sizes:
             return
         table = allocate("table", (sizes[0],), "float32")
-        # A grid's codes have the next codes above them: the table repeats, so that they may stay.
-        period = 1 << code_width(self.packed.code_bits)
+        # Other entries may stand above a code: the table repeats, so that their bits may stay.
+        period = 1 << self._code_field
         for start in range(0, sizes[0], lanes):
             numbers = tir.Ramp(start, 1, lanes)
-            if self._grid and period < sizes[0]:
+            if period < sizes[0]:
                 numbers = numbers & spread(period - 1, "int32", lanes)
             # Behind the codebook its last entry stands again: no read past the array.
             index = tir.min(numbers, spread(entries - 1, "int32", lanes))
             values = self.unit.gather(codebook, [0], index)
             T.buffer_store(table, values, [tir.Ramp(start, 1, lanes)])
         self.table = table
+
+    @property
+    def _code_field(self) -> int:
+        """Bits from the lowest of a code to the next entry; those between are zeros."""
+        if self._grid:
+            return code_width(self.packed.code_bits)
+        if self._words:
+            return 32 // self.packed.steps_of_word - self.packed.offset_bits
+        return 32
 
     @property
     def reads_windows(self) -> bool:
@@ -87,7 +95,7 @@ class VectorReader(WeightReader):
         """How many steps one read yields."""
         if self._grid:
             return codes_per_word(self.packed.code_bits)
-        return STEPS_OF_A_WORD if self._pairs else self.packed.refill_steps
+        return self.packed.steps_of_word if self._words else self.packed.refill_steps
 
     @property
     def steps_left(self) -> int:
@@ -99,15 +107,15 @@ class VectorReader(WeightReader):
         return self.packed.form == "codebook"
 
     @property
-    def _pairs(self) -> bool:
+    def _words(self) -> bool:
         return bool(self.packed.window) and "entries" in self.packed.arrays
 
     def read_lanes(self, slice_index: Expr, number: Expr) -> list[LaneEntries]:
         """Read the entries of every lane, of the steps from ``number * steps_at_once`` on."""
         if self._grid:
             return self._read_word(slice_index, number)
-        if self._pairs:
-            return self._read_pair(slice_index, number)
+        if self._words:
+            return self._read_entries(slice_index, number)
         count = self.steps_at_once
         return [self._read_step(slice_index, number * count + part) for part in range(count)]
 
@@ -121,17 +129,19 @@ class VectorReader(WeightReader):
         gap, code = self._gap_and_code(slice_index, step)
         return LaneEntries(self._values(code, slice_index, step), gap=gap)
 
-    def _read_pair(self, slice_index: Expr, number: Expr) -> list[LaneEntries]:
-        """Entries of two steps, which stand in the halves of a word."""
+    def _read_entries(self, slice_index: Expr, number: Expr) -> list[LaneEntries]:
+        """Entries of the steps that stand in one word."""
         lanes, below = self.unit.lanes, self.packed.offset_bits
-        first = self.buffers["bases"][slice_index] // STEPS_OF_A_WORD
+        together = self.packed.steps_of_word
+        width = 32 // together
+        first = self.buffers["bases"][slice_index] // together
         stored = self.buffers["entries"][first + number, lanes_of(lanes)]
         word = hold("word", stored, "uint32", lanes)
         entries = []
-        for part in range(STEPS_OF_A_WORD):
-            step = number * STEPS_OF_A_WORD + part
-            entry = word >> spread(16 * part, "uint32", lanes) if part else word
-            code = word >> spread(16 * part + below, "uint32", lanes)
+        for part in range(together):
+            step = number * together + part
+            entry = word >> spread(width * part, "uint32", lanes) if part else word
+            code = word >> spread(width * part + below, "uint32", lanes)
             if self.table is None:
                 code = code & spread((1 << self.packed.code_bits) - 1, "uint32", lanes)
             value = self._values(tir.Cast(f"int32x{lanes}", code), slice_index, step)

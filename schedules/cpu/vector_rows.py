@@ -31,6 +31,7 @@ MOST_SUMS = 4
 """Sums of a slice that hide the latency of an addition."""
 
 SLICES_TO_PAIR = 64
+MANY_REGISTERS = 32
 
 
 def fits_vectors(packed: PackedWeight, samples: int, dtype: str, unit: VectorUnit | None) -> bool:
@@ -47,15 +48,16 @@ def fits_vectors(packed: PackedWeight, samples: int, dtype: str, unit: VectorUni
     )
 
 
-def slices_in_flight(packed: PackedWeight, samples: int) -> int:
-    """How many slices run interleaved: as many as keep their sums and windows in registers."""
+def slices_in_flight(packed: PackedWeight, samples: int, registers: int) -> int:
+    """How many slices run interleaved: as many as keep their sums and windows in ``registers``."""
     if packed.window and packed.form != "huffman":
         # Two streams of entries are fetched faster than one, if threads still get equal shares.
-        return 2 if packed.slices >= SLICES_TO_PAIR and samples <= 2 else 1
+        pays = packed.slices >= SLICES_TO_PAIR and samples <= 2 and registers >= MANY_REGISTERS
+        return 2 if pays else 1
     if packed.form == "codebook":
         return 1
-    wanted = 4 if samples == 1 else 2 if samples == 2 else 1
-    return min(wanted, packed.slices)
+    most = 2 if packed.form == "huffman" and registers < MANY_REGISTERS else 4
+    return min(most, max(4 // samples, 1), packed.slices)
 
 
 @dataclass
@@ -85,7 +87,9 @@ def emit_vector_rows(
     """
     packed = reader.packed
     begin, end = slices if slices is not None else (0, packed.slices)
-    together = min(in_flight or slices_in_flight(packed, samples), end - begin)
+    together = min(
+        in_flight or slices_in_flight(packed, samples, reader.unit.registers), end - begin
+    )
     groups, rest = divmod(end - begin, together)
     loop = T.parallel if parallel else T.serial
     with loop(0, groups) as group:

@@ -1,0 +1,95 @@
+"""Nanoseconds of what kernels do, measured on one core, for each width of the vector unit.
+
+``benchmarks/kernel_costs.py`` measures them on the machine at hand. Only their ratios decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dcc.codegen.weight_matrix import Form
+from dcc.targets.target import Target
+
+
+@dataclass(frozen=True)
+class FormCosts:
+    """Nanoseconds of one core.
+
+    Attributes
+    ----------
+    row_entry
+        An entry of the rows kernel, for the first sample; ``row_sample`` for each further one.
+    decode_entry
+        Reading an entry into the tile of the pixel kernel.
+    """
+
+    row_entry: float
+    row_sample: float
+    decode_entry: float
+
+
+@dataclass(frozen=True)
+class KernelCosts:
+    """What one core takes for each part of the kernels.
+
+    Attributes
+    ----------
+    vector_floats
+        Width of the vectors with which these were measured.
+    forms, windowed
+        By storage form; with windows of columns, whose entries count the padding.
+    pixel_multiplication
+        One multiplication of the pixel kernel, in whole vectors.
+    panel_element
+        An element of its panels: every column of the weight for every pixel.
+    pixel_element
+        An element of its padded input or of its output: copies, sums, stores.
+    dense_multiplication
+        One multiplication of the dense form's register tiles, by the kind of the layer.
+    """
+
+    vector_floats: int
+    forms: Mapping[Form, FormCosts]
+    windowed: Mapping[Form, FormCosts]
+    pixel_multiplication: float
+    panel_element: float
+    pixel_element: float
+    dense_multiplication: Mapping[str, float]
+
+
+AVX512 = KernelCosts(
+    vector_floats=16,
+    forms={
+        "dense": FormCosts(0.044, 0.0135, 0.2),
+        "codebook": FormCosts(0.029, 0.017, 1.1),
+        "sparse": FormCosts(0.25, 0.13, 0.67),
+        "huffman": FormCosts(0.45, 0.25, 1.6),
+    },
+    windowed={"sparse": FormCosts(0.056, 0.041, 0.67), "huffman": FormCosts(0.22, 0.08, 1.6)},
+    pixel_multiplication=0.034,
+    panel_element=0.09,
+    pixel_element=0.28,
+    dense_multiplication={"convolution": 0.021, "depthwise": 0.06, "matmul": 0.018},
+)
+"""Zen 4: permutations of two registers, masks, expanding loads, 32 registers."""
+AVX2 = KernelCosts(
+    vector_floats=8,
+    forms={
+        "dense": FormCosts(0.063, 0.047, 0.2),
+        "codebook": FormCosts(0.15, 0.019, 1.3),
+        "sparse": FormCosts(0.65, 0.25, 1.3),
+        "huffman": FormCosts(1.8, 0.5, 3.7),
+    },
+    windowed={"sparse": FormCosts(0.26, 0.09, 1.3)},
+    pixel_multiplication=0.044,
+    panel_element=0.09,
+    pixel_element=0.8,
+    dense_multiplication={"convolution": 0.029, "depthwise": 0.089, "matmul": 0.022},
+)
+"""Zen 3: a gather takes as long as eight loads, a codebook of 16 two permutations and a blend."""
+
+
+def kernel_costs(target: Target) -> KernelCosts:
+    """Return the costs measured with vectors as wide as those of ``target``, or nearly so."""
+    return AVX512 if target.vector_floats >= AVX512.vector_floats else AVX2
