@@ -103,7 +103,7 @@ def _load(path: Path) -> ctypes.CDLL:
             "driver functions"
         )
     try:
-        return ctypes.CDLL(str(path.resolve()), mode=ctypes.RTLD_GLOBAL)
+        return ctypes.CDLL(str(path.resolve()))
     except OSError as error:
         raise DriverError(f"the driver library '{path}' cannot be loaded: {error}") from None
 
