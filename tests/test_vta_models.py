@@ -161,14 +161,17 @@ def test_sparse_is_refused():
 
 
 def test_blocks_of_zeros(tmp_path):
-    recipe = {"global": {"structure": "block", "block": [16, 16], "density": 0.5}}
-    (tmp_path / "r.yaml").write_text(json.dumps(recipe))
     path = tmp_path / "pruned.so"
-    dcc.compile(small_network(), path, target="vta-sim", recipe=tmp_path / "r.yaml")
+    dcc.compile(small_network(), path, target="vta-sim", recipe="blocks-50")
     module = dcc.load(path)
     reference = module.on(ReferenceExecutor(module.accelerator.operations))
     inputs = random_inputs(module.inputs, 1)
     np.testing.assert_array_equal(module(inputs)[0], reference(inputs)[0])
+    large = module.accelerator.operations[-1]
+    assert large.form == "blocks"
+    # The last layer is a convolution of the whole image for the accelerator, a matrix for the recipe.
+    second = module.accelerator.operations[1]
+    assert second.bytes["kept_blocks"] == second.bytes["dense_blocks"] // 2
 
 
 def test_calibration_inputs(tmp_path):

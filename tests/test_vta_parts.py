@@ -90,7 +90,9 @@ def test_a_full_queue_is_a_deadlock():
     loads = [Transfer(Memory.INP, flags=Flags(pop_next=True)) for _ in range(513)]
     gives = [Transfer(Memory.UOP, flags=Flags(push_prev=True)) for _ in range(513)]
     prepared = prepare(encode_stream([*loads, *gives, Finish()]), lambda a, n: UOPS, VTA)
-    with pytest.raises(StreamError, match=r"deadlock: instruction 0 .LOAD. waits for compute->load"):
+    with pytest.raises(
+        StreamError, match=r"deadlock: instruction 0 .LOAD. waits for compute->load"
+    ):
         run_queues(prepared, VTA, first_of(*Queue))
     with pytest.raises(StreamError, match="deadlock"):
         simulate(prepared, VTA)
