@@ -72,7 +72,17 @@ def resnet_layer(channels: int, size: int) -> ConvLayer:
     square, ones = (3, 3), (1, 1)
     rule = Requantise(9, 0, 127)
     return ConvLayer(
-        1, channels, size, size, channels, square, ones, (1, 1, 1, 1), bias=True, requantise=rule
+        1,
+        channels,
+        size,
+        size,
+        channels,
+        square,
+        ones,
+        (1, 1, 1, 1),
+        bias=True,
+        requantise=rule,
+        bias_blocks=True,
     )
 
 

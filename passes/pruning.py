@@ -99,9 +99,7 @@ def block_mask(weight: Weight, density: float, block: tuple[int, int], axis: int
     return np.asarray(mask & nonzero_mask(weight))
 
 
-def channel_block_mask(
-    weight: Weight, density: float, block: tuple[int, int], axis: int
-) -> Mask:
+def channel_block_mask(weight: Weight, density: float, block: tuple[int, int], axis: int) -> Mask:
     """Keep the blocks of largest norm at each position of a kernel (outputs, inputs, ...).
 
     Weights without positions have the blocks of :func:`block_mask`.

@@ -35,8 +35,9 @@ def random_layer(seed):
         kernel,
         tuple(int(s) for s in random.integers(1, 4, 2)),
         pads,
-        bias=bool(random.integers(2)),
-        requantise=Requantise(int(random.integers(-2, 19)), int(random.integers(-128, 1)), 127),
+        bias=(bias := int(random.integers(3))) > 0,
+        bias_blocks=bias == 2,
+        requantise=Requantise(int(random.integers(-2, 18)), int(random.integers(-128, 1)), 127),
         residual=Residual(int(random.integers(-3, 8)), int(random.integers(0, 7)))
         if random.integers(3) == 0
         else None,

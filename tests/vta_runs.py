@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dcc.codegen.vta.bias_blocks import constant_input, to_blocks
 from dcc.codegen.vta.blocks import block_weights, pack_activations, unpack_activations
 from dcc.schedules.vta.conv import conv_stream, weight_tiles
 from dcc.schedules.vta.epilogue import bias_rounds
@@ -60,7 +61,8 @@ def conv_case(layer, seed=0, tiling=None, kept_share=1.0, driver=None, sparse=Fa
         padded[: layer.outputs] = bias
         if layer.residual is None and bias_rounds(layer.requantise):
             padded += layer.requantise.rounding
-        contents["bias"] = padded
+        contents["bias"] = to_blocks(padded) if layer.bias_blocks else padded
+        contents["ones"] = constant_input()
     if residual is not None:
         contents["residual"] = pack_activations(residual)
         contents["identity"] = identity_block(layer.residual.lift)

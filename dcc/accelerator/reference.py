@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcc.accelerator.executor import WEIGHTS, expanded_blocks
+from dcc.codegen.vta.bias_blocks import from_blocks
 from dcc.codegen.vta.blocks import pack_activations, unpack_activations
 from dcc.codegen.vta.program import Operation
 from dcc.schedules.vta.conv import BIAS
@@ -50,7 +51,9 @@ def _convolution(operation: Operation, layer: ConvLayer, inputs: Sequence[Int8])
     residual = unpack_activations(inputs[1], shape) if layer.residual is not None else None
     bias = None
     if layer.bias:
-        bias = operation.constants[BIAS][: layer.outputs].astype(np.int32)
+        constant = operation.constants[BIAS]
+        whole = from_blocks(constant) if layer.bias_blocks else constant.astype(np.int32)
+        bias = whole[: layer.outputs]
         if layer.residual is None and bias_rounds(layer.requantise):
             bias = bias - np.int32(layer.requantise.rounding)
     return pack_activations(conv_reference(x, _weight(operation, layer), layer, bias, residual))

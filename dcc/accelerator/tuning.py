@@ -25,7 +25,7 @@ from dcc.passes.offload.quantized_layers import quantized_levels
 from dcc.passes.pipeline import rewriting_steps
 from dcc.progress import track
 from dcc.schedules.vta.layers import ConvLayer, Requantise
-from dcc.schedules.vta.operations import blocks_kept
+from dcc.schedules.vta.operations import bias_in_blocks, blocks_kept
 from dcc.schedules.vta.search import TilingSearch
 from dcc.schedules.vta.tiling import Tiling
 from dcc.targets.target import Target
@@ -143,6 +143,8 @@ def _tasks(
         key = layer_key(placed.layer, share)
         # The shift is not known without calibration; nearly all layers have one.
         layer = replace(placed.layer, requantise=Requantise(8))
+        zeros = np.zeros(layer.outputs, np.int32) if layer.bias else None
+        layer = replace(layer, bias_blocks=bias_in_blocks(layer, zeros))
         task = tasks.setdefault(key, _Task(key, layer, kept, []))
         task.names.append(placed.coded.attributes["layer"])
     return list(tasks.values())

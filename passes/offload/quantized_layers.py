@@ -14,7 +14,7 @@ from dcc.passes.offload.placement import Placed
 from dcc.passes.operators.coded_layers import CodedLayer
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.vta.layers import ConvLayer, Requantise, Residual, SumLayer
-from dcc.schedules.vta.operations import ConvWeights
+from dcc.schedules.vta.operations import ConvWeights, bias_in_blocks
 
 MOST_LIFT = 6
 _MOST_SHIFT = 30
@@ -64,6 +64,7 @@ def quantized_convolution(
         values = placed.coded.bias.value.numpy().astype(np.float64)
         scaled = np.rint(np.ldexp(values, data + exponent))
         bias = np.clip(scaled, -_MOST_BIAS, _MOST_BIAS).astype(np.int32)
+    layer = replace(layer, bias_blocks=bias_in_blocks(layer, bias))
     return layer, ConvWeights(levels, bias)
 
 

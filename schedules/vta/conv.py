@@ -2,7 +2,8 @@
 
 Data in DRAM: (batch, channels / 16, height, width, 16) of int8; weights as blocks of 16 x 16 in the
 order in which the tiles load them, so that a step's weights are one row; bias (output blocks, 16)
-of int32. Blocks that hold only zeros may be left out: they get no micro-ops and no bytes.
+of int32, or blocks of weights for the matrix unit (:mod:`dcc.codegen.vta.bias_blocks`). Blocks that
+hold only zeros may be left out: they get no micro-ops and no bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dcc.targets.vta.device import Accelerator
 from dcc.targets.vta.isa import Memory
 
 INPUT, OUTPUT, WEIGHTS, BIAS = "input", "output", "weights", "bias"
-RESIDUAL, IDENTITY = "residual", "identity"
+RESIDUAL, IDENTITY, ONES = "residual", "identity", "ones"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,11 @@ class _Conv:
         room = self.device.depths[Memory.ACC] - self.bias_base
         # All biases stay where they fit; otherwise those of the tile.
         self.resident_bias = (low, high - low) if high - low <= room else None
+        depths = self.device.depths
+        self.ones = depths[Memory.INP] - 1
+        spare = int(self.layer.residual is not None)
+        self.bias_weights = depths[Memory.WGT] - spare - (high - low)
+        self.first_output = low
         self.identity = self.device.depths[Memory.WGT] - 1
 
     def stream(self) -> Stream:
@@ -139,7 +145,18 @@ class _Conv:
         if self.layer.residual is not None:
             first = [Transfer(Memory.WGT, self.identity, IDENTITY, 0, 1, 1, 1)]
         tiles = [self._tile(group, window) for group, window in self._order()]
-        return run_tiles(self.builder, tiles, self.sizes, first)
+        return run_tiles(self.builder, tiles, self.sizes, first, self._bias_loads())
+
+    def _bias_loads(self) -> list[Transfer]:
+        """Load the blocks that hold the bias and the input that they are multiplied by."""
+        if not self.layer.bias_blocks:
+            return []
+        low, high = self.outputs or (0, self.layer.output_blocks)
+        count = high - low
+        return [
+            Transfer(Memory.INP, self.ones, ONES, 0, 1, 1, 1),
+            Transfer(Memory.WGT, self.bias_weights, BIAS, low, 1, count, count),
+        ]
 
     def _order(self) -> Iterator[tuple[int, _Window]]:
         low, high = self.outputs or (0, self.layer.output_blocks)
@@ -288,13 +305,20 @@ class _Conv:
             self.builder.emit(Gemm(loop, (1, accumulators), (0, 1), (0, 1)))
 
         key = ("residual", group, window.sample, window.row, window.column)
-        return Step(Operand(key, load), None, compute)
+        return Step(Operand(key, load), None, compute, ends=True)
 
     def _sum_up(self, base: int, group: int, count: int, window: _Window, copies: int) -> None:
         """Add up the copies of the accumulators and the bias."""
         pixels = window.shape.pixels
         add_copies(self.builder, base, count * pixels, copies)
         if not self.layer.bias:
+            return
+        if self.layer.bias_blocks:
+            block = np.arange(count)
+            place = self.bias_weights + group - self.first_output
+            words = micro_ops(base + block * pixels, self.ones, place + block)
+            loop = self.builder.micro_ops(words)
+            self.builder.emit(Gemm(loop, (1, pixels), (0, 1)))
             return
         first, size = self.resident_bias or (group, count)
         if self.loaded_bias != first:

@@ -61,6 +61,8 @@ class ConvLayer:
     ----------
     pads
         Top, left, bottom, right.
+    bias_blocks
+        Whether the matrix unit adds the bias, from blocks of weights, instead of the ALU.
     """
 
     batch: int
@@ -75,6 +77,7 @@ class ConvLayer:
     bias: bool = False
     requantise: Requantise = field(default_factory=Requantise)
     residual: Residual | None = None
+    bias_blocks: bool = False
 
     @property
     def input_blocks(self) -> int:

@@ -8,11 +8,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from dcc.codegen.vta.bias_blocks import LARGEST, constant_input, to_blocks
 from dcc.codegen.vta.blocks import block_weights
 from dcc.codegen.vta.coded_weights import CodedForm, Levels, coding_refusal, encode_weight
 from dcc.codegen.vta.program import Operation
 from dcc.errors import CompileError
-from dcc.schedules.vta.conv import BIAS, IDENTITY, WEIGHTS, conv_stream, weight_tiles
+from dcc.schedules.vta.conv import BIAS, IDENTITY, ONES, WEIGHTS, conv_stream, weight_tiles
 from dcc.schedules.vta.epilogue import bias_rounds
 from dcc.schedules.vta.layers import (
     ConvLayer,
@@ -30,6 +31,7 @@ from dcc.targets.vta.isa import BLOCK
 
 VtaForm = Literal["dense", "blocks", "codebook", "huffman"]
 VTA_FORMS: tuple[VtaForm, ...] = get_args(VtaForm)
+_MOST_BIAS_BLOCKS = 64
 _KINDS: dict[str, type[ConvLayer] | type[PoolLayer] | type[SumLayer]] = {
     "conv": ConvLayer,
     "pool": PoolLayer,
@@ -134,6 +136,13 @@ def conv_operation(
     )
 
 
+def bias_in_blocks(layer: ConvLayer, bias: npt.NDArray[np.int32] | None) -> bool:
+    """Whether the matrix unit can add a bias: its blocks stay in WGT, its values fit them."""
+    if bias is None or layer.output_blocks > _MOST_BIAS_BLOCKS:
+        return False
+    return int(np.abs(bias.astype(np.int64)).max()) + layer.requantise.rounding <= LARGEST
+
+
 def blocks_kept(grid: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
     """Say which blocks of weights hold anything but zeros; drops the last two axes."""
     return np.asarray(grid.reshape(*grid.shape[:4], -1).any(axis=-1))
@@ -146,7 +155,9 @@ def _constants(layer: ConvLayer, bias: npt.NDArray[np.int32] | None) -> dict[str
         padded[: layer.outputs] = bias
         if layer.residual is None and bias_rounds(layer.requantise):
             padded += np.int32(layer.requantise.rounding)
-        constants[BIAS] = padded
+        constants[BIAS] = to_blocks(padded) if layer.bias_blocks else padded
+        if layer.bias_blocks:
+            constants[ONES] = constant_input()
     if layer.residual is not None:
         constants[IDENTITY] = identity_block(layer.residual.lift)
     return constants

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
-from dcc.codegen.vta.instructions import Instruction, Transfer
+from dcc.codegen.vta.instructions import Flags, Instruction, Transfer
 from dcc.codegen.vta.stream import Stream, StreamBuilder
+from dcc.targets.vta.isa import Memory
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,14 @@ class Step:
     ----------
     compute
         (INP base, WGT base, ACC base) -> emits at least one instruction into the builder.
+    ends
+        Whether it needs what the kernel loads for the end of its tiles.
     """
 
     inputs: Operand
     weights: Operand | None
     compute: Callable[[int, int, int], None]
+    ends: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,11 @@ class _Planned:
 
 
 def run_tiles(
-    builder: StreamBuilder, tiles: Sequence[Tile], sizes: SlotSizes, first: Sequence[Transfer] = ()
+    builder: StreamBuilder,
+    tiles: Sequence[Tile],
+    sizes: SlotSizes,
+    first: Sequence[Transfer] = (),
+    second: Sequence[Transfer] = (),
 ) -> Stream:
     """Emit the stream of a kernel.
 
@@ -119,6 +127,8 @@ def run_tiles(
     ----------
     first
         LOADs of INP or WGT ahead of the first step's.
+    second
+        LOADs behind the first step's, for what comes after the steps of a tile.
     """
     planned = _plan(tiles, sizes)
     if first and planned:
@@ -133,8 +143,12 @@ def run_tiles(
         if waits_for_store:
             _first_compute(builder, mark).flags.pop_next = True
         for step in tile.steps:
+            if step.ends:
+                second = _emit_second(builder, second)
             _emit_step(builder, step, planned[number], base)
+            second = _emit_second(builder, second)
             number += 1
+        second = _emit_second(builder, second)
         tile.finish(base)
         builder.instructions[-1].flags.push_next = True
         stores = tile.store(base)
@@ -166,6 +180,20 @@ def _plan(tiles: Sequence[Tile], sizes: SlotSizes) -> list[_Planned]:
             entry.after = number - sizes.threads
         planned.append(entry)
     return planned
+
+
+def _emit_second(builder: StreamBuilder, loads: Sequence[Transfer]) -> Sequence[Transfer]:
+    """Emit loads and an instruction of the compute queue that waits for them; nothing is left.
+
+    It waits now, though only what follows the steps needs them: tokens are taken in the order in
+    which they were put.
+    """
+    for load in loads:
+        builder.emit(load)
+    if loads:
+        loads[-1].flags.push_next = True
+        builder.emit(Transfer(Memory.UOP, flags=Flags(pop_prev=True)))
+    return ()
 
 
 def _emit_step(builder: StreamBuilder, step: Step, entry: _Planned, base: int) -> None:

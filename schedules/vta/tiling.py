@@ -60,9 +60,10 @@ class Tiling:
         inputs, weights, tile = self.slots(layer)
         # One element of WGT keeps the identity that residuals are multiplied by.
         spare = int(layer.residual is not None)
-        bias = self.outputs if layer.bias else 0
+        spare += layer.output_blocks if layer.bias_blocks else 0
+        bias = self.outputs if layer.bias and not layer.bias_blocks else 0
         return (
-            inputs * self.threads <= device.depths[Memory.INP]
+            inputs * self.threads + layer.bias_blocks <= device.depths[Memory.INP]
             and weights * self.threads + spare <= device.depths[Memory.WGT]
             and tile * self.threads + bias <= device.depths[Memory.ACC]
         )
@@ -120,7 +121,8 @@ def estimate(
     pixels = layer.batch * layer.out_height * layer.out_width
     multiply = pixels * blocks * layer.input_blocks * kernel * share
     row = layer.requantise
-    epilogue = 1 + 2 * layer.bias + 2 + bool(row.shift) + 3 * (layer.residual is not None)
+    bias = 1 if layer.bias_blocks else 2 * layer.bias
+    epilogue = 1 + bias + 2 + bool(row.shift) + 3 * (layer.residual is not None)
     ops = 5 + layer.bias + steps
     compute = multiply + pixels * blocks * epilogue + tiles * ops * timing.instruction
     beat = timing.beat
