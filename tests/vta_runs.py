@@ -6,12 +6,13 @@ import numpy as np
 
 from dcc.codegen.vta.bias_blocks import constant_input, to_blocks
 from dcc.codegen.vta.blocks import block_weights, pack_activations, unpack_activations
-from dcc.schedules.vta.conv import conv_stream, weight_tiles
+from dcc.schedules.vta.conv import conv_stream
 from dcc.schedules.vta.epilogue import bias_rounds
 from dcc.schedules.vta.pool import pool_stream, pool_tiling
 from dcc.schedules.vta.reference import conv_reference, pool_reference, sum_reference
 from dcc.schedules.vta.sums import identity_block, sum_stream
 from dcc.schedules.vta.tiling import default_tiling
+from dcc.schedules.vta.weight_order import weight_tiles
 from dcc.targets.vta.device import VTA
 from dcc.targets.vta.simulator import SimulatedDriver
 

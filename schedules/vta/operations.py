@@ -13,7 +13,7 @@ from dcc.codegen.vta.blocks import block_weights
 from dcc.codegen.vta.coded_weights import CodedForm, Levels, coding_refusal, encode_weight
 from dcc.codegen.vta.program import Operation
 from dcc.errors import CompileError
-from dcc.schedules.vta.conv import BIAS, IDENTITY, ONES, WEIGHTS, conv_stream, weight_tiles
+from dcc.schedules.vta.conv import BIAS, IDENTITY, ONES, WEIGHTS, conv_stream
 from dcc.schedules.vta.epilogue import bias_rounds
 from dcc.schedules.vta.layers import (
     ConvLayer,
@@ -26,6 +26,7 @@ from dcc.schedules.vta.layers import (
 from dcc.schedules.vta.pool import pool_stream, pool_tiling
 from dcc.schedules.vta.sums import identity_block, sum_stream
 from dcc.schedules.vta.tiling import Tiling, default_tiling
+from dcc.schedules.vta.weight_order import weight_tiles
 from dcc.targets.vta.device import Accelerator
 from dcc.targets.vta.isa import BLOCK
 
