@@ -106,19 +106,10 @@ def tune(
     _check_extra()
     device = target if isinstance(target, Target) else get_target(target)
     if device.accelerator is not None:
-        return _tune_accelerator(
-            source,
-            database,
-            device,
-            (trials, trials_per_layer),
-            recipe,
-            storage,
-            shapes,
-            runner,
-            time_limit,
-            exhaustive,
-            seed,
-        )
+        from dcc.accelerator.tuning import Options, tune_accelerator
+
+        options = Options(trials, trials_per_layer, storage, time_limit, exhaustive, seed)
+        return tune_accelerator(source, database, device, recipe, shapes, runner, options)
     check_choice(storage, "latency")
     if runner not in (LOCAL, RPC):
         raise TuningError(f"unknown runner '{runner}': expected '{LOCAL}' or '{RPC}'")
@@ -137,41 +128,6 @@ def tune(
         session = _Session(opened, device, devices, limits or Limits(), seed, storage, budget)
         with Stop(time_limit) as stop:
             return session.run(layers, stop)
-
-
-def _tune_accelerator(
-    source: Source,
-    database: str | PathLike[str],
-    device: Target,
-    trials: tuple[int | None, int | None],
-    recipe: Any,
-    storage: str,
-    shapes: Mapping[str, Sequence[int]] | None,
-    runner: str,
-    time_limit: float | None,
-    exhaustive: bool,
-    seed: int,
-) -> TuningReport:
-    """Search the tile sizes of an accelerator, whose candidates are simulated here."""
-    from dcc.accelerator.tuning import tune_accelerator
-    from dcc.passes.offload.storage import check_form
-
-    check_form(storage)
-    if runner != LOCAL:
-        raise TuningError(f"target '{device.name}' is simulated: the runner is '{LOCAL}'")
-    return tune_accelerator(
-        source,
-        Path(database),
-        device,
-        trials[0],
-        trials[1],
-        recipe,
-        storage,
-        shapes,
-        time_limit,
-        exhaustive,
-        seed,
-    )
 
 
 def _check_extra() -> None:

@@ -6,9 +6,11 @@ The records are one JSON file in the database's folder, by the shape of the laye
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from dcc.files import atomic_write
 from dcc.passes.offload.graph import read_graph
 from dcc.passes.offload.placement import place_layers
 from dcc.passes.offload.quantized_layers import quantized_levels
+from dcc.passes.offload.storage import check_form
 from dcc.passes.pipeline import rewriting_steps
 from dcc.progress import track
 from dcc.schedules.vta.layers import ConvLayer, Requantise
@@ -29,6 +32,7 @@ from dcc.schedules.vta.operations import bias_in_blocks, blocks_kept
 from dcc.schedules.vta.search import TilingSearch
 from dcc.schedules.vta.tiling import Tiling
 from dcc.targets.target import Target
+from dcc.tuning_database import LOCAL
 from dcc.tuning_report import TunedLayer, TuningReport
 from dcc.tuning_stop import Stop
 
@@ -53,33 +57,57 @@ def layer_key(layer: ConvLayer, share: float) -> str:
     return f"conv {sizes} to {layer.outputs} window {window} {extras}{round(100 * share)} %"
 
 
+@dataclass(frozen=True)
+class Options:
+    """How long to search; see :func:`dcc.tune`."""
+
+    trials: int | None = None
+    trials_per_layer: int | None = None
+    storage: str = "auto"
+    time_limit: float | None = None
+    exhaustive: bool = False
+    seed: int = 0
+
+    def each(self, tasks: int) -> int:
+        """Candidates of one kind of layer at most."""
+        if self.exhaustive:
+            return sys.maxsize
+        each = self.trials_per_layer or TRIALS_PER_LAYER
+        return each if self.trials is None else min(each, max(self.trials // max(tasks, 1), 1))
+
+
 def tune_accelerator(
     source: Source,
-    database: Path,
+    database: str | PathLike[str],
     target: Target,
-    trials: int | None,
-    trials_per_layer: int | None,
     recipe: Any,
-    storage: str,
     shapes: Mapping[str, Sequence[int]] | None,
-    time_limit: float | None,
-    exhaustive: bool,
-    seed: int,
+    runner: str,
+    options: Options,
 ) -> TuningReport:
-    """Search tilings of the layers that go to the accelerator; see :func:`dcc.tune`."""
+    """Search tilings of the layers that go to the accelerator; see :func:`dcc.tune`.
+
+    Raises
+    ------
+    TuningError
+        The records are damaged, or a runner is asked for: candidates are simulated here.
+    CompileError
+        The accelerator has no such storage form.
+    """
+    check_form(options.storage)
+    if runner != LOCAL:
+        raise TuningError(f"target '{target.name}' is simulated: the runner is '{LOCAL}'")
     started = time.monotonic()
-    records = read_records(database)
-    tasks = _tasks(source, target, recipe, shapes, storage)
-    each = trials_per_layer or TRIALS_PER_LAYER
-    if trials is not None:
-        each = min(each, max(trials // max(len(tasks), 1), 1))
+    folder = Path(database)
+    records = read_records(folder)
+    tasks = _tasks(source, target, recipe, shapes, options.storage)
+    each = options.each(len(tasks))
     tuned = []
-    with Stop(time_limit) as stop:
+    with Stop(options.time_limit) as stop:
         for task in track("tuning", tasks):
-            budget = 1 << 30 if exhaustive else each
-            tuned.append(_tune(task, target, records, budget, seed, stop.asked))
-            write_records(database, records)
-    return TuningReport(str(database), tuned, stop.reason, time.monotonic() - started)
+            tuned.append(_tune(task, target, records, each, options.seed, stop.asked))
+            write_records(folder, records)
+    return TuningReport(str(folder), tuned, stop.reason, time.monotonic() - started)
 
 
 def _tune(
