@@ -12,13 +12,18 @@ import numpy as np
 import onnx
 import tvm
 
+from dcc.accelerator.loading import ACCELERATOR
+from dcc.accelerator.storing import operations_to_json
 from dcc.build import lower_and_build
 from dcc.codegen.section import WeightSection
+from dcc.codegen.weight_matrix import FORMS
 from dcc.compressed_module import STEPS, CompressedModule, compressed_module
 from dcc.container import Container
+from dcc.errors import CompileError
 from dcc.files import refuse_same_file
 from dcc.module_metadata import module_metadata
 from dcc.passes.legalize_coded_layers import EXPAND
+from dcc.passes.offload.storage import check_form
 from dcc.passes.pipeline import compilation_steps
 from dcc.passes.select_storage import check_choice
 from dcc.progress import report
@@ -82,6 +87,7 @@ def compile(
     shapes: Mapping[str, Sequence[int]] | None = None,
     database: str | PathLike[str] | None = None,
     *,
+    calibrate: str | PathLike[str] | Mapping[str, np.ndarray] | None = None,
     dump: str | PathLike[str] | None = None,
 ) -> CompiledModule:
     """Compile a model into a shared library.
@@ -104,6 +110,9 @@ def compile(
         ONNX input name -> shape, for inputs with dynamic dimensions.
     database
         Folder with tuning records, see :func:`dcc.tune`; None builds the default schedules.
+    calibrate
+        For targets with an accelerator: inputs that its scales are chosen for, an ``.npz`` file or
+        arrays by input name; None draws random ones.
     dump
         Folder for the module after each pass.
 
@@ -112,19 +121,41 @@ def compile(
     ModelError, ContainerError, RecipeError, TargetError, CompileError, TuningError, OutputError
         With what was wrong, where, and what to do.
     """
-    check_choice(storage, objective)
+    device = target if isinstance(target, Target) else get_target(target)
+    _check_options(device, storage, objective, calibrate is not None)
     if output is not None and not isinstance(source, onnx.ModelProto | Container):
         refuse_same_file(output, source)
-    device = target if isinstance(target, Target) else get_target(target)
-    tuned = None if database is None else look_up(database, device)
+    host = device.accelerator is None
+    tuned = None if database is None or not host else look_up(database, device)
     prepared = compressed_module(source, device, recipe, shapes, dump)
     table, section = prepared.table, WeightSection()
-    lowering = compilation_steps(table, device, storage, objective, tuned)
+    if device.accelerator is None:
+        lowering = compilation_steps(table, device, storage, objective, tuned)
+    else:
+        from dcc.accelerator.offloading import offloading_step
+
+        offload = offloading_step(prepared, device, storage, objective, calibrate, database)
+        rest = storage if storage in FORMS else "auto"
+        lowering = compilation_steps(table, device, rest, objective, tuned, [offload])
     module = prepared.pipeline.run(prepared.module, lowering)
     report("building", 3, STEPS)
     compiled = _write(module, prepared, section, device, output, objective)
     report("building", STEPS, STEPS)
     return compiled
+
+
+def _check_options(device: Target, storage: str, objective: str, calibrating: bool) -> None:
+    """Refuse what the target does not have."""
+    if device.accelerator is None:
+        check_choice(storage, objective)
+        if calibrating:
+            raise CompileError(
+                f"target '{device.name}' computes in floating point: --calibrate is for targets "
+                "with an accelerator"
+            )
+    else:
+        check_form(storage)
+        check_choice("auto", objective)
 
 
 def _write(
@@ -139,7 +170,8 @@ def _write(
     if output is None:
         folder = tempfile.TemporaryDirectory(prefix="dcc-")
         output = Path(folder.name) / "module.so"
-    metadata = module_metadata(prepared.imported, prepared.table, target)
+    table = prepared.table
+    metadata = module_metadata(prepared.imported, table, target)
     metadata |= {
         "source": prepared.origin,
         "objective": objective,
@@ -148,5 +180,7 @@ def _write(
             for _, function in module.functions_items()
         ),
     }
+    if table.operations:
+        metadata[ACCELERATOR] = operations_to_json(table.operations, section)
     lower_and_build(module, target, section, metadata, Path(output))
     return CompiledModule(Path(output), metadata, folder)

@@ -47,5 +47,13 @@ class OutputError(DccError):
     """A file cannot be written."""
 
 
+class StreamError(DccError):
+    """An instruction stream breaks a rule of the accelerator, or does what it would not forgive."""
+
+
+class DriverError(DccError):
+    """An accelerator's driver library is missing, lacks a function, or a call of it failed."""
+
+
 class TuningError(DccError):
     """A tuning database does not fit, or tuning cannot be done as asked."""

@@ -11,6 +11,7 @@ import numpy as np
 from dcc.codegen.module_file import FORMAT_VERSION
 from dcc.codegen.packed import PackedWeight
 from dcc.importer.model import ImportedModel
+from dcc.passes.offload.storage import OffloadedLayer
 from dcc.passes.weight_table import WeightTable
 from dcc.targets.target import Target
 from dcc.tensor_spec import TensorSpec
@@ -47,6 +48,10 @@ def _layers(table: WeightTable) -> Iterator[dict[str, Any]]:
         }
         said = "; ".join(table.reasons.get(parameter, []))
         choices = table.choices.get(name, [])
+        offloaded = table.offloaded.get(name)
+        if offloaded is not None:
+            yield facts | _offloaded(offloaded, said)
+            continue
         stored = table.layer_packed.get(name, [])
         if choices:
             pieces = _distinct(stored)
@@ -69,6 +74,19 @@ def _layers(table: WeightTable) -> Iterator[dict[str, Any]]:
                 "density": _density(table, parameter, weight),
                 "bytes": {"weights": weight.nbytes, "total": weight.nbytes},
             }
+
+
+def _offloaded(layer: OffloadedLayer, said: str) -> dict[str, Any]:
+    """Describe a weight that the accelerator reads."""
+    return {
+        "form": f"accelerator, {layer.form}",
+        "reason": "; ".join(part for part in (layer.reason, said) if part),
+        "density": layer.density,
+        "bytes": layer.bytes,
+        "weight_bits": layer.code_bits,
+        "index_bits": None,
+        "stored_as": layer.form,
+    }
 
 
 def _distinct(stored: list[PackedWeight]) -> list[PackedWeight]:

@@ -33,7 +33,7 @@ class LayerSettings(BaseModel):
     density: Annotated[float, Field(gt=0, le=1)] | None = None
     threshold: Annotated[float, Field(gt=0)] | None = None
     scope: Literal["layer", "global"] = "layer"
-    structure: Literal["element", "n:m", "block"] = "element"
+    structure: Literal["element", "n:m", "block", "channel-block"] = "element"
     n: Annotated[int, Field(ge=1)] = 2
     m: Annotated[int, Field(ge=2, le=64)] = 4
     block: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] = [1, 4]

@@ -25,7 +25,13 @@ class RunnableModule(Protocol):
         """Run the model once."""
 
 
-def load_for(path: str | Path, *, emulate: bool = False, rpc: str | None = None) -> RunnableModule:
+def load_for(
+    path: str | Path,
+    *,
+    emulate: bool = False,
+    rpc: str | None = None,
+    driver: str | None = None,
+) -> RunnableModule:
     """Load a module where it is to run.
 
     Parameters
@@ -34,6 +40,8 @@ def load_for(path: str | Path, *, emulate: bool = False, rpc: str | None = None)
         Under QEMU's user mode, for a module of another processor architecture.
     rpc
         ``HOST:PORT`` of TVM's RPC server on the device.
+    driver
+        Library that drives the accelerator on this machine; None: its simulator.
 
     Raises
     ------
@@ -41,6 +49,8 @@ def load_for(path: str | Path, *, emulate: bool = False, rpc: str | None = None)
     """
     if emulate and rpc is not None:
         raise InputError("--emulate and --rpc say two places to run at: give one")
+    if driver is not None and (emulate or rpc is not None):
+        raise InputError("a driver is for modules that run here: leave --emulate and --rpc out")
     if rpc is not None:
         from dcc.remote import RemoteModule
 
@@ -51,4 +61,4 @@ def load_for(path: str | Path, *, emulate: bool = False, rpc: str | None = None)
         return EmulatedModule(path)
     from dcc.runtime import load
 
-    return load(path)
+    return load(path, driver)

@@ -12,21 +12,25 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dcc.codegen.module_file import ModuleFile, read_module
 from dcc.device import DeviceWeights, open_device
-from dcc.errors import ModuleError, TargetError
+from dcc.errors import DriverError, ModuleError, TargetError
 from dcc.input_arrays import InputArrays
 from dcc.targets.processor import architecture, cpu_features
 from dcc.tensor_spec import TensorSpec
 from dcc.tvm_library import tvm_version
+
+if TYPE_CHECKING:
+    from dcc.accelerator.host_calls import Runs
+    from dcc.targets.vta.driver import Driver
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,19 @@ class Module:
     inputs, outputs : list of TensorSpec
     metadata : dict
         Format version, target, layers, source: what ``dcc inspect`` shows.
+    accelerator
+        What runs the layers that were compiled for one; None where there are none.
     """
 
-    def __init__(self, library: Any, metadata: dict[str, Any], device: DeviceWeights) -> None:
+    def __init__(
+        self,
+        library: Any,
+        metadata: dict[str, Any],
+        device: DeviceWeights,
+        accelerator: Runs | None = None,
+    ) -> None:
         self.metadata = metadata
+        self.accelerator = accelerator
         self.inputs = [TensorSpec.from_json(spec) for spec in metadata["inputs"]]
         self.outputs = [TensorSpec.from_json(spec) for spec in metadata["outputs"]]
         self._library = library
@@ -74,8 +87,21 @@ class Module:
         """
         with self._lock:
             self._arrays.fill(inputs)
-            given = self._device.sent(self._arrays.tensors)
-            return self._copied(self._main(*given, *self._weights))
+            with self._running():
+                given = self._device.sent(self._arrays.tensors)
+                return self._copied(self._main(*given, *self._weights))
+
+    def on(self, accelerator: Runs) -> Module:
+        """Make the same module with another device, or its reference, for the accelerator."""
+        return Module(self._library, self.metadata, self._device, accelerator)
+
+    def _running(self) -> AbstractContextManager[None]:
+        """Direct calls of the accelerator to this module's."""
+        if self.accelerator is None:
+            return nullcontext()
+        from dcc.accelerator.host_calls import running_on
+
+        return running_on(self.accelerator)
 
     def profile(
         self, *inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike], repeats: int = 20
@@ -106,9 +132,10 @@ class Module:
             machine["set_instrument"](tvm_ffi.convert(instrument))
             self._arrays.fill(inputs)
             given = self._device.sent(self._arrays.tensors)
-            for _ in range(repeats + 1):
-                runs.append([])
-                machine["main"](*given, *self._weights)
+            with self._running():
+                for _ in range(repeats + 1):
+                    runs.append([])
+                    machine["main"](*given, *self._weights)
         measured = runs[1:]  # the first run warms the caches
         return [
             KernelTime(calls[0][0], statistics.median(elapsed for _, elapsed in calls) * 1e-9)
@@ -121,10 +148,15 @@ class Module:
         return [_owned(array, spec) for array, spec in zip(received, self.outputs, strict=True)]
 
 
-def load(path: str | Path) -> Module:
+def load(path: str | Path, driver: str | Path | Driver | None = None) -> Module:
     """Load a module that :func:`dcc.compile` has written.
 
     Everything that can be known before the module's code runs is checked before.
+
+    Parameters
+    ----------
+    driver
+        For modules with an accelerator: its driver library, or a driver; None simulates it.
 
     Raises
     ------
@@ -134,10 +166,13 @@ def load(path: str | Path) -> Module:
     TargetError
         It is for another processor architecture or needs features this machine lacks; or TVM's
         runtime is missing.
+    DriverError
+        The driver library is missing or lacks a function, or the module has no use for one.
     """
     module_file = read_module(path)
     _check(module_file, path)
     device = open_device(module_file.metadata, path)
+    accelerator = _accelerator(path, module_file, driver)
     import tvm_ffi
 
     try:
@@ -146,7 +181,32 @@ def load(path: str | Path) -> Module:
     except RuntimeError as error:
         reason = str(error).strip()
         raise ModuleError(f"'{path}' cannot be loaded ({reason}): compile it again") from None
-    return Module(library, module_file.metadata, device)
+    return Module(library, module_file.metadata, device, accelerator)
+
+
+def _accelerator(
+    path: str | Path, module_file: ModuleFile, driver: str | Path | Driver | None
+) -> Runs | None:
+    if "accelerator" not in module_file.metadata:
+        if driver is not None:
+            raise DriverError(
+                f"'{path}' has no part for an accelerator: a driver is for modules of a target "
+                "with one (see 'dcc targets')"
+            )
+        return None
+    from dcc.accelerator.executor import Executor
+    from dcc.accelerator.host_calls import register
+    from dcc.accelerator.loading import read_operations
+    from dcc.targets.vta.library import LibraryDriver
+    from dcc.targets.vta.simulator import SimulatedDriver
+
+    operations = read_operations(path, module_file.metadata)
+    if driver is None:
+        driver = SimulatedDriver()
+    elif isinstance(driver, str | Path):
+        driver = LibraryDriver(driver)
+    register()
+    return Executor(operations, driver)
 
 
 @contextmanager

@@ -106,7 +106,6 @@ def tune(
     ModelError, ContainerError, RecipeError, TargetError, CompileError
         See :func:`dcc.compile`.
     """
-    check_choice(storage, "latency")
     _check_extra()
     device = target if isinstance(target, Target) else get_target(target)
     if device.gpu is not None:
@@ -114,6 +113,12 @@ def tune(
             f"target '{device.name}' cannot be tuned: there is no search for cards yet; "
             "'dcc compile' has default schedules for it"
         )
+    if device.accelerator is not None:
+        from dcc.accelerator.tuning import Options, tune_accelerator
+
+        options = Options(trials, trials_per_layer, storage, time_limit, exhaustive, seed)
+        return tune_accelerator(source, database, device, recipe, shapes, runner, options)
+    check_choice(storage, "latency")
     if runner not in (LOCAL, RPC, MCA):
         raise TuningError(f"unknown runner '{runner}': expected '{LOCAL}', '{RPC}' or '{MCA}'")
     if runner == MCA:

@@ -23,10 +23,12 @@ from dcc.progress import track
 from dcc.random_inputs import Range, random_inputs
 from dcc.reference import ReferenceModel
 from dcc.running import RunnableModule
-from dcc.runtime import load
+from dcc.runtime import Module, load
 
 Criterion = Literal["tolerance", "accuracy", "report"]
 RANDOM_DRAWS = 3
+INTEGER_RUNS = 3
+"""So many runs of an accelerator are compared with its integer reference."""
 
 
 @dataclass
@@ -73,6 +75,7 @@ def verify(
     scale: float | None = None,
     tolerance: float = 1e-5,
     max_drop: float | None = None,
+    driver: str | Path | None = None,
     ranges: Mapping[str, Range] | None = None,
     seed: int = 0,
 ) -> Verification:
@@ -92,6 +95,9 @@ def verify(
         Largest error over largest magnitude that is allowed.
     max_drop
         Percentage points of accuracy that may be lost; needs ``data`` and then decides alone.
+    driver
+        Driver library of a module with an accelerator, see :func:`dcc.load`. Such a module must
+        also equal its integer reference bit for bit.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def verify(
     """
     if max_drop is not None and data is None:
         raise InputError("--max-drop compares accuracies and needs labelled data: give --data")
-    ours = load(module) if isinstance(module, str | Path) else module
+    ours = load(module, driver) if isinstance(module, str | Path) else module
     theirs = ReferenceModel(reference)
     theirs.check_interface(ours.inputs, ours.outputs)
     comparison = _Comparison(ours, theirs)
@@ -149,13 +155,18 @@ class _Comparison:
     runs: int = 0
     right: tuple[int, int] | None = None
     samples: int = 0
+    unequal: int = 0
 
     def __post_init__(self) -> None:
+        self.integers = integer_reference(self.module)
         self.differences = [OutputDifference(spec.name) for spec in self.module.outputs]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Run both once; the first output of each."""
         ours, theirs = self.module(inputs), self.reference(inputs)
+        if self.integers is not None and self.runs < INTEGER_RUNS:
+            pairs = zip(ours, self.integers(inputs), strict=True)
+            self.unequal += any(not np.array_equal(a, b) for a, b in pairs)
         for difference, actual, expected in zip(self.differences, ours, theirs, strict=True):
             difference.add(actual, expected)
         self.runs += 1
@@ -183,7 +194,8 @@ class _Comparison:
         self.right = int((ours == data.labels).sum()), int((theirs == data.labels).sum())
 
     def judge(self, changed: bool, tolerance: float, max_drop: float | None) -> Verification:
-        criterion: Criterion = "report" if changed else "tolerance"
+        quantized = self.integers is not None
+        criterion: Criterion = "report" if changed or quantized else "tolerance"
         worst = max((output.relative_error for output in self.differences), default=0.0)
         accuracies = (
             [100 * count / self.samples for count in self.right] if self.right else [None] * 2
@@ -200,12 +212,28 @@ class _Comparison:
             )
         else:
             holds = math.isfinite(worst)
+            cause = "its tensors are int8" if quantized else "the recipe changed the weights"
             reason = (
-                "the recipe changed the weights, so errors are expected (--max-drop sets a limit)"
+                f"{cause}, so errors are expected (--max-drop sets a limit)"
                 if holds
                 else "finite numbers and others (NaN, infinity) stand in different places"
             )
+        if quantized:
+            compared = min(self.runs, INTEGER_RUNS)
+            same = compared - self.unequal
+            holds = holds and not self.unequal
+            reason += f"; equal to the integer reference bit for bit in {same} of {compared} runs"
         return Verification(self.differences, criterion, holds, reason, self.runs, *accuracies)
+
+
+def integer_reference(module: RunnableModule) -> Module | None:
+    """Make the same module with numpy in the place of its accelerator; None without one."""
+    from dcc.accelerator.executor import Executor
+    from dcc.accelerator.reference import ReferenceExecutor
+
+    if not isinstance(module, Module) or not isinstance(module.accelerator, Executor):
+        return None
+    return module.on(ReferenceExecutor(module.accelerator.operations))
 
 
 def _classes(output: np.ndarray, batch: int) -> np.ndarray:

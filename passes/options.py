@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Initialization = Literal["linear", "density", "random"]
-Structure = Literal["element", "n:m", "block"]
+Structure = Literal["element", "n:m", "block", "channel-block"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class LayerOptions:
     structure, n, m, block
         "element" prunes single weights; "n:m" keeps the ``n`` largest of every ``m`` along the
         reduction axis; "block" keeps or drops whole blocks of ``block`` (rows, columns) of the
-        weight seen as (output channels, the rest).
+        weight seen as (output channels, the rest); "channel-block" does so with blocks of (output
+        channels, input channels) at one position of a convolution's kernel.
     bits
         Upper bound of the code width in bits (1 to 8): at most ``2**bits`` distinct values with
         zero among them. None shares losslessly: a codebook of the distinct values where they are

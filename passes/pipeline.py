@@ -97,17 +97,20 @@ def compilation_steps(
     storage: str,
     objective: str,
     tuned: LookUp | None = None,
+    offload: Sequence[Any] = (),
     *,
     at_load: bool = True,
 ) -> list[Any]:
     """List the steps from masks and codebooks in the graph to kernels over packed weights.
 
-    ``at_load``: weights of the dense form may be decoded when the module is loaded.
+    ``offload`` moves layers to an accelerator, before storage forms of the host are chosen for the
+    rest. ``at_load``: weights of the dense form may be decoded when the module is loaded.
 
     ``dcc.build`` schedules the ordinary operators and links the kernels with their weights.
     """
     return [
         *rewriting_steps(table),
+        *offload,
         SelectStorage(table, target, storage, objective, tuned),
         "after_selection",
         *legalization_steps(table, target, at_load=at_load),

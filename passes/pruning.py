@@ -99,6 +99,24 @@ def block_mask(weight: Weight, density: float, block: tuple[int, int], axis: int
     return np.asarray(mask & nonzero_mask(weight))
 
 
+def channel_block_mask(weight: Weight, density: float, block: tuple[int, int], axis: int) -> Mask:
+    """Keep the blocks of largest norm at each position of a kernel (outputs, inputs, ...).
+
+    Weights without positions have the blocks of :func:`block_mask`.
+    """
+    if weight.ndim < 3:
+        return block_mask(weight, density, block, axis)
+    grid = weight.reshape(*weight.shape[:2], -1)
+    rows, columns = (-(-size // step) for size, step in zip(grid.shape[:2], block, strict=True))
+    padded = np.zeros((rows * block[0], columns * block[1], grid.shape[2]), dtype=np.float64)
+    padded[: grid.shape[0], : grid.shape[1]] = grid
+    norms = (padded.reshape(rows, block[0], columns, block[1], -1) ** 2).sum(axis=(1, 3))
+    kept = magnitude_mask(norms, density)
+    spread = np.repeat(np.repeat(kept, block[0], axis=0), block[1], axis=1)
+    mask = spread[: grid.shape[0], : grid.shape[1]].reshape(weight.shape)
+    return np.asarray(mask & nonzero_mask(weight))
+
+
 def _outputs_first(array: npt.NDArray[np.generic], axis: int) -> npt.NDArray[np.generic]:
     """Bring a weight into the shape (outputs, what each sums over)."""
     if axis == array.ndim - 1:
@@ -137,6 +155,8 @@ def mask_for(weight: Weight, options: LayerOptions, threshold: float | None, axi
         return nonzero_mask(weight)
     if options.structure == "block" and weight.ndim > 1:
         return block_mask(weight, options.density, options.block, axis)
+    if options.structure == "channel-block" and weight.ndim > 1:
+        return channel_block_mask(weight, options.density, options.block, axis)
     if threshold is not None:
         return threshold_mask(weight, threshold)
     return magnitude_mask(weight, options.density)

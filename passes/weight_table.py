@@ -9,12 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dcc.codegen.packed import PackedWeight
+
+if TYPE_CHECKING:
+    from dcc.codegen.vta.program import Operation
+    from dcc.passes.offload.storage import OffloadedLayer
 
 _log = logging.getLogger(__name__)
 Array = npt.NDArray[np.generic]
@@ -51,6 +55,10 @@ class WeightTable:
         Kernel's function name -> the weight that it reads.
     layer_packed
         Layer -> what the module stores of its weight, one for each operator that reads it.
+    operations
+        What the module runs on an accelerator, by number.
+    offloaded
+        Layer -> how the accelerator stores its weight.
     """
 
     arrays: dict[str, Array]
@@ -64,6 +72,8 @@ class WeightTable:
     choices: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     packed: dict[str, PackedWeight] = field(default_factory=dict)
     layer_packed: dict[str, list[PackedWeight]] = field(default_factory=dict)
+    operations: list[Operation] = field(default_factory=list)
+    offloaded: dict[str, OffloadedLayer] = field(default_factory=dict)
 
     def layer(self, parameter: str) -> str:
         """Return the name under which the user knows a weight."""

@@ -22,6 +22,7 @@ from dcc.targets.arm import (
 from dcc.targets.cuda import card_target, sm80_target, sm90_target
 from dcc.targets.host import host_target
 from dcc.targets.target import Target
+from dcc.targets.vta.target import vta_target
 from dcc.targets.x86 import level3_target, level4_target
 
 GROUP = "dcc.targets"
@@ -39,6 +40,7 @@ _TARGETS: dict[str, Callable[[], Target]] = {
     "cuda": card_target,
     "cuda-sm80": sm80_target,
     "cuda-sm90": sm90_target,
+    "vta-sim": vta_target,
 }
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import tvm
 
+    from dcc.targets.vta.device import Accelerator
+
 
 @dataclass(frozen=True)
 class Caches:
@@ -108,6 +110,8 @@ class Target:
         For estimates of cycles; None where there is no model.
     gpu : Gpu or None
         What kernels of thread blocks need to know; None: kernels are loops of a processor.
+    accelerator : Accelerator or None
+        A matrix unit beside the processor; layers that it can do are compiled for it.
     """
 
     name: str
@@ -124,6 +128,7 @@ class Target:
     scratch_bytes: int = 0
     pipeline: Pipeline | None = None
     gpu: Gpu | None = None
+    accelerator: Accelerator | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))

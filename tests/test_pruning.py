@@ -12,6 +12,7 @@ from dcc.errors import RecipeError
 from dcc.passes.options import LayerOptions
 from dcc.passes.pruning import (
     block_mask,
+    channel_block_mask,
     global_threshold,
     magnitude_mask,
     mask_for,
@@ -148,3 +149,33 @@ def test_masks_by_options():
     )
     with pytest.raises(RecipeError, match=r"0 < n <= m, got 5:4"):
         mask_for(weight, LayerOptions(structure="n:m", n=5), None, axis=1)
+
+
+@given(
+    arrays.arrays(
+        "float32", arrays.array_shapes(min_dims=3, max_dims=4, max_side=5), elements=VALUES
+    ),
+    DENSITIES,
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+)
+def test_channel_blocks_are_kept_or_dropped_whole_at_each_position(weight, density, block):
+    full = np.where(weight == 0, 1, weight).astype(np.float32)
+    mask = channel_block_mask(full, density, block, axis=1)
+    kept = blocks = 0
+    for row in range(0, full.shape[0], block[0]):
+        for column in range(0, full.shape[1], block[1]):
+            part = mask[row : row + block[0], column : column + block[1]]
+            part = part.reshape(*part.shape[:2], -1)
+            assert (part.all(axis=(0, 1)) == part.any(axis=(0, 1))).all()
+            kept += int(part.all(axis=(0, 1)).sum())
+            blocks += part.shape[2]
+    assert kept == round(density * blocks)
+
+
+def test_channel_blocks_of_a_matrix_are_its_blocks():
+    weight = np.arange(1, 65, dtype=np.float32).reshape(8, 8)
+    options = LayerOptions(structure="channel-block", block=(2, 4), density=0.5)
+    same = LayerOptions(structure="block", block=(2, 4), density=0.5)
+    np.testing.assert_array_equal(
+        mask_for(weight, options, None, 1), mask_for(weight, same, None, 1)
+    )

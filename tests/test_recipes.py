@@ -113,7 +113,7 @@ def test_a_recipe_is_taken_as_it_is():
         ("global: {n: 5, m: 4}", "n must not exceed m, got n: 5 and m: 4"),
         ("global: {density: 50}", "global.density: .*less than or equal to 1, got 50"),
         ("global: {density: 0}", "global.density: .*greater than 0, got 0"),
-        ("global: {structure: nm}", "'element', 'n:m' or 'block', got 'nm'"),
+        ("global: {structure: nm}", "'element', 'n:m', 'block' or 'channel-block', got 'nm'"),
         ("global: {block: [1]}", "global.block: .*at least 2"),
         ("global: {}\nglobal: {}", "line 2: 'global' is there twice"),
         ("[1]", "expected a mapping"),

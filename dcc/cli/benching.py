@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     help="For all of them.  [default: the processors there are]",
 )
 @click.option("--layers", is_flag=True, help="Also the time of each kernel.")
+@click.option(
+    "--roofline", metavar="FILE.svg|FILE.png", help="Of modules with an accelerator: plot by layer."
+)
 @range_option
 @seed_option
 @json_option
@@ -41,6 +44,7 @@ def bench(
     against: str,
     threads: int | None,
     layers: bool,
+    roofline: str | None,
     ranges: dict[str, tuple[float, float]],
     seed: int,
     json_file: str | None,
@@ -48,11 +52,14 @@ def bench(
     """Measure a module beside its opponents.
 
     Median latency in alternating blocks, bytes and peak memory. MODEL defaults to the file that the
-    module was compiled from.
+    module was compiled from. Of a module with an accelerator: simulated cycles and bytes by layer.
     """
     import dcc
+    from dcc.cli.accelerator_tables import bench_accelerator
     from dcc.cli.console import shown_progress, write_json
 
+    if bench_accelerator(module, roofline, ranges, seed, json_file):
+        return
     with shown_progress():
         result = dcc.benchmark(
             module,

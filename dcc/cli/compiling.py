@@ -6,7 +6,7 @@ import click
 
 from dcc.cli.options import common_options, json_option, parse_shapes
 
-STORAGE_FORMS = ("auto", "dense", "codebook", "sparse", "huffman")
+STORAGE_FORMS = ("auto", "dense", "codebook", "sparse", "huffman", "blocks")
 OBJECTIVES = ("latency", "size", "energy")
 
 
@@ -31,7 +31,7 @@ OBJECTIVES = ("latency", "size", "energy")
     type=click.Choice(STORAGE_FORMS),
     default="auto",
     show_default=True,
-    help="Form of the weights in memory; 'auto' chooses by layer.",
+    help="Form of the weights in memory; 'auto' chooses by layer, 'blocks' is for accelerators.",
 )
 @click.option(
     "--shape",
@@ -41,6 +41,11 @@ OBJECTIVES = ("latency", "size", "energy")
     help="Fix the shape of the input NAME (repeatable).",
 )
 @click.option("--database", metavar="DIR", help="Tuning records to build from; see 'dcc tune'.")
+@click.option(
+    "--calibrate",
+    metavar="FILE.npz",
+    help="Inputs by name (or x) that an accelerator's scales are chosen for.  [default: random]",
+)
 @click.option("--dump", metavar="DIR", help="Write the IR after each pass into DIR.")
 @json_option
 @common_options
@@ -53,6 +58,7 @@ def compile_(
     storage: str,
     shapes: tuple[str, ...],
     database: str | None,
+    calibrate: str | None,
     dump: str | None,
     json_file: str | None,
 ) -> None:
@@ -72,6 +78,7 @@ def compile_(
             objective=objective,
             shapes=fixed,
             database=database,
+            calibrate=calibrate,
             dump=dump,
         )
     report = dcc.inspect(output)

@@ -9,20 +9,45 @@ from dcc.cli.options import common_options, json_option
 
 @click.command()
 @click.argument("file", metavar="FILE")
+@click.option("--stream", is_flag=True, help="Print the accelerator's instructions.")
+@click.option("--layer", metavar="NAME", help="Only the streams of one operation.")
+@click.option(
+    "--timeline", metavar="FILE.svg", help="Draw when the instructions of one operation run."
+)
 @json_option
 @common_options
-def inspect(file: str, json_file: str | None) -> None:
+def inspect(
+    file: str, stream: bool, layer: str | None, timeline: str | None, json_file: str | None
+) -> None:
     """Show what any of the files holds, by layer.
 
     FILE is an ONNX model, a .dcz container or a module.
     """
     import dcc
     from dcc.cli.console import write_json
+
+    if stream or timeline is not None or layer is not None:
+        _inspect_streams(file, layer, stream, timeline)
+        return
     from dcc.cli.tables import print_report
 
     report = dcc.inspect(file)
     write_json(json_file, report.to_json())
     print_report(report)
+
+
+def _inspect_streams(file: str, layer: str | None, stream: bool, timeline: str | None) -> None:
+    """Disassemble the streams of a module, or draw the timeline of one."""
+    from dcc.accelerator.report import select_operations, stream_lines, timeline_of
+    from dcc.files import atomic_write
+
+    operations = select_operations(file, layer)
+    if stream or timeline is None:
+        for line in stream_lines(operations):
+            print(line)
+    if timeline is not None:
+        with atomic_write(timeline) as output:
+            output.write(timeline_of(operations[0]).encode())
 
 
 @click.command()

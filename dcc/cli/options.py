@@ -55,6 +55,16 @@ def seed_option(command: Command) -> Command:
     )
 
 
+def driver_option(command: Command) -> Command:
+    """Add ``--vta-driver LIB.so``."""
+    return click.option(
+        "--vta-driver",
+        "driver",
+        metavar="LIB.so",
+        help="Library with VTA's driver functions, for modules of VTA.  [default: simulated]",
+    )(command)
+
+
 def range_option(command: Command) -> Command:
     """Add ``--range NAME=LOW:HIGH``."""
     return click.option(

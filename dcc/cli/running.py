@@ -8,6 +8,7 @@ import click
 
 from dcc.cli.options import (
     common_options,
+    driver_option,
     json_option,
     place_options,
     range_option,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--input", "input_file", metavar="FILE.npz", help="Arrays by input name.")
 @click.option("--output", "output_file", metavar="FILE.npz", help="Save the outputs by name.")
 @place_options
+@driver_option
 @range_option
 @seed_option
 @json_option
@@ -38,6 +40,7 @@ def run(
     output_file: str | None,
     emulate: bool,
     rpc: str | None,
+    driver: str | None,
     ranges: dict[str, tuple[float, float]],
     seed: int,
     json_file: str | None,
@@ -49,7 +52,7 @@ def run(
     from dcc.random_inputs import random_inputs
     from dcc.running import load_for
 
-    loaded = load_for(module, emulate=emulate, rpc=rpc)
+    loaded = load_for(module, emulate=emulate, rpc=rpc, driver=driver)
     inputs = read_inputs(input_file)
     if inputs is None:
         inputs = dict(random_inputs(loaded.inputs, seed, ranges))
@@ -113,6 +116,7 @@ def _summary(name: str, values: np.ndarray) -> tuple[str, ...]:
     help="Percentage points of accuracy that may be lost; decides instead of the tolerance.",
 )
 @place_options
+@driver_option
 @range_option
 @seed_option
 @json_option
@@ -129,6 +133,7 @@ def verify(
     max_drop: float | None,
     emulate: bool,
     rpc: str | None,
+    driver: str | None,
     ranges: dict[str, tuple[float, float]],
     seed: int,
     json_file: str | None,
@@ -144,7 +149,7 @@ def verify(
 
     with shown_progress():
         result = dcc.verify(
-            load_for(module, emulate=emulate, rpc=rpc),
+            load_for(module, emulate=emulate, rpc=rpc, driver=driver),
             reference,
             inputs=read_inputs(input_file),
             data=data,

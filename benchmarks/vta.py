@@ -1,0 +1,285 @@
+"""The figures of the VTA backend.
+
+    python benchmarks/vta.py --models FOLDER --data MNIST_FOLDER [--only SECTION...]
+
+Cycles and utilisation are simulated. Accuracy and agreement are those of the integer reference,
+which equals the simulator bit for bit (checked here on the first inputs of each model).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import dcc
+from dcc.accelerator.reference import ReferenceExecutor
+from dcc.accelerator.report import measure_operations
+from dcc.codegen.vta.coded_weights import Levels
+from dcc.codegen.vta.stream import Stream
+from dcc.datasets import read_labelled
+from dcc.machine import machine_facts
+from dcc.schedules.vta.conv import conv_stream
+from dcc.schedules.vta.layers import ConvLayer, Requantise
+from dcc.schedules.vta.measuring import stream_timeline
+from dcc.schedules.vta.operations import ConvWeights, conv_operation
+from dcc.schedules.vta.search import TilingSearch
+from dcc.schedules.vta.tiling import default_tiling
+from dcc.targets.vta.device import VTA
+from dcc.targets.vta.isa import Queue
+
+RESNET_LAYERS = ((64, 56), (128, 28), (256, 14), (512, 7))
+SHARES = (0.5, 0.1)
+INPUTS = 1000
+CHECKED = 2
+BATCH = 50
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A model that is compared with its float original on generated inputs.
+
+    Attributes
+    ----------
+    axes
+        Axes of the input along which neighbours are alike.
+    mean, deviation
+        Of the inputs: images normalised as for training, MFCC as their front ends give them.
+    """
+
+    name: str
+    shapes: dict[str, list[int]]
+    axes: tuple[int, ...]
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+AGREEMENTS = (
+    Agreement("resnet20_cifar10_akamaster", {"input": [BATCH, 3, 32, 32]}, (2, 3)),
+    Agreement("mlperf_tiny_kws_dscnn_f32", {"input_1": [BATCH, 49, 10, 1]}, (1,)),
+    Agreement("arm_kws_ds_cnn_l", {}, (1,)),
+    Agreement("arm_kws_cnn_l", {}, (1,)),
+)
+
+
+def resnet_layer(channels: int, size: int) -> ConvLayer:
+    """Make a 3x3 layer of ResNet-18 with bias and ReLU."""
+    square, ones = (3, 3), (1, 1)
+    rule = Requantise(9, 0, 127)
+    return ConvLayer(
+        1,
+        channels,
+        size,
+        size,
+        channels,
+        square,
+        ones,
+        (1, 1, 1, 1),
+        bias=True,
+        requantise=rule,
+        bias_blocks=True,
+    )
+
+
+def utilisation(trials: int) -> None:
+    print("GEMM utilisation on ResNet-18's 3x3 layers, simulated")
+    print(f"{'layer':14}{'cycles':>10}{'default':>9}{f'{trials} trials':>12}  tiling")
+    for channels, size in RESNET_LAYERS:
+        layer = resnet_layer(channels, size)
+        search = TilingSearch(layer, VTA)
+        best = search.run(trials)
+        default = layer.micro_ops / search.cycles[search.default]
+        tuned = layer.micro_ops / search.cycles[best]
+        name = f"{size}x{size}x{channels}"
+        print(
+            f"{name:14}{search.cycles[best]:10,.0f}{100 * default:8.1f}%{100 * tuned:11.1f}%  "
+            f"rows {best.rows} columns {best.columns} outputs {best.outputs} inputs {best.inputs}",
+            flush=True,
+        )
+
+
+def zero_blocks() -> None:
+    print("\ncycles with a share of the blocks left, over that share of the dense cycles")
+    print(f"{'layer':14}{'blocks':>8}{'cycles':>10}{'ratio':>7}  bound by")
+    for channels, size in RESNET_LAYERS:
+        layer = resnet_layer(channels, size)
+        dense = stream_timeline(_stream(layer, None), VTA)
+        for share in SHARES:
+            kept = _kept(layer, share)
+            line = stream_timeline(_stream(layer, kept), VTA)
+            ratio = line.cycles / (share * dense.cycles)
+            outputs = layer.output_blocks * layer.out_height * layer.out_width
+            bound = "load" if line.busy[Queue.LOAD] > line.busy[Queue.COMPUTE] else "compute"
+            epilogue = 100 * 6 * outputs / line.cycles
+            name = f"{size}x{size}x{channels}"
+            print(
+                f"{name:14}{100 * share:7.0f}%{line.cycles:10,.0f}{ratio:7.2f}  {bound}; "
+                f"reset, bias, shift, clip of the sums take {epilogue:.0f} % of it"
+            )
+
+
+def _kept(layer: ConvLayer, share: float) -> np.ndarray:
+    """Exactly ``share`` of the blocks, at random."""
+    shape = (layer.output_blocks, layer.input_blocks, *layer.kernel)
+    kept = np.zeros(int(np.prod(shape)), bool)
+    count = round(share * kept.size)
+    kept[np.random.default_rng(0).permutation(kept.size)[:count]] = True
+    return kept.reshape(shape)
+
+
+def _stream(layer: ConvLayer, kept: np.ndarray | None) -> Stream:
+    share = 1.0 if kept is None else float(kept.mean())
+    return conv_stream(layer, default_tiling(layer, VTA, None, share), VTA, kept)
+
+
+def weight_bytes() -> None:
+    print("\nbytes of weights that come from DRAM, with a coherent port, of dense int8")
+    random = np.random.default_rng(0)
+    for channels, size in RESNET_LAYERS:
+        layer = resnet_layer(channels, size)
+        # Sixteen levels, normally distributed as k-means finds them.
+        levels = np.linspace(-120, 120, 16).astype(np.int8)
+        shape = (layer.outputs, layer.channels, *layer.kernel)
+        codes = np.clip(np.rint(random.normal(7.5, 2.5, shape)), 0, 15).astype(np.uint8)
+        weights = ConvWeights(Levels(codes, levels[None]), np.zeros(layer.outputs, np.int32))
+        name = f"{size}x{size}x{channels}"
+        for form in ("codebook", "huffman"):
+            try:
+                operation = conv_operation(name, layer, weights, form, VTA)
+            except dcc.DccError as error:
+                print(f"{name:14}{form:10} {error}")
+                continue
+            ratio = operation.coded.coded_bytes / codes.size
+            print(f"{name:14}{form:10}{operation.coded.coded_bytes:10,}{ratio:7.3f}")
+
+
+def mnist(models: Path, data: Path, folder: Path) -> None:
+    print("\nLeNet-5 on the MNIST test set")
+    labelled = read_labelled(data)
+    for name in ("lenet5_caffe_mnist_dense", "lenet5_caffe_mnist_pruned_dns"):
+        source, shapes = models / f"{name}.onnx", {"data": [BATCH, 1, 28, 28]}
+        spec = dcc.load(dcc.compile(source, shapes=shapes)).inputs[0]
+        batches = list(labelled.batches(spec))
+        module, reference, host = _compiled(source, folder, shapes, {"data": batches[0]})
+        _check(module, reference, [{"data": batch} for batch in batches[:1]])
+        answers = []
+        for run in (reference, host):
+            found = np.concatenate([run({"data": batch})[0].argmax(1) for batch in batches])
+            answers.append(100 * float((found[: len(labelled.labels)] == labelled.labels).mean()))
+        print(f"{name:34} float {answers[1]:.2f} %, int8 {answers[0]:.2f} %", flush=True)
+
+
+def agreement(models: Path, folder: Path) -> None:
+    print(f"\nagreement with the float model on {INPUTS:,} generated inputs")
+    header = f"{'all':>7}{'margin above the median':>25}{'SQNR':>9}"
+    print(f"{'top class':28}{header}")
+    for case in AGREEMENTS:
+        source, shapes = models / f"{case.name}.onnx", case.shapes or None
+        spec = dcc.load(dcc.compile(source, shapes=shapes)).inputs[0]
+        random = np.random.default_rng(0)
+        calibration = {spec.name: _smoothed(case, spec.shape, random)}
+        module, reference, host = _compiled(source, folder, shapes, calibration)
+        outputs: list[tuple[np.ndarray, np.ndarray]] = []
+        for number in range(-(-INPUTS // spec.shape[0])):
+            inputs = {spec.name: _smoothed(case, spec.shape, random)}
+            if number < CHECKED:
+                _check(module, reference, [inputs])
+            outputs.append((reference(inputs)[0], host(inputs)[0]))
+        ours, theirs = (np.concatenate(side)[:INPUTS] for side in zip(*outputs, strict=True))
+        print(f"{case.name:28}{_agreement(ours, theirs)}", flush=True)
+
+
+def _smoothed(case: Agreement, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    """Noise, smoothed along some axes, with the mean and deviation of the case."""
+    noise = random.standard_normal(shape)
+    for axis in case.axes:
+        noise = (noise + 2 * np.roll(noise, 1, axis) + np.roll(noise, 2, axis)) / 4
+    noise = (noise - noise.mean()) / noise.std()
+    return (case.mean + case.deviation * noise).astype(np.float32)
+
+
+def _agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
+    same = ours.argmax(1) == theirs.argmax(1)
+    ranked = np.sort(theirs, axis=1)
+    margin = ranked[:, -1] - ranked[:, -2]
+    sure = margin > np.median(margin)
+    # Of outputs behind a softmax, whose logits the model does not give, the logarithms.
+    probabilities = theirs.min() >= 0 and np.allclose(theirs.sum(1), 1, atol=1e-3)
+    if probabilities:
+        ours, theirs = (np.log(np.maximum(each, 1e-6)) for each in (ours, theirs))
+        ours, theirs = (each - each.mean(1, keepdims=True) for each in (ours, theirs))
+    noise = np.square(ours - theirs).sum()
+    ratio = 10 * np.log10(np.square(theirs).sum() / noise) if noise else np.inf
+    return f"{100 * same.mean():6.1f}%{100 * same[sure].mean():24.1f}%{ratio:6.1f} dB"
+
+
+def _compiled(source: Path, folder: Path, shapes, calibration):
+    """Make the module on the simulator, on the integer reference, and the float module."""
+    path = folder / f"{source.stem}.so"
+    dcc.compile(source, path, target="vta-sim", shapes=shapes, calibrate=calibration)
+    module = dcc.load(path)
+    reference = module.on(ReferenceExecutor(module.accelerator.operations))
+    return module, reference, dcc.load(dcc.compile(source, shapes=shapes))
+
+
+def _check(module, reference, inputs) -> None:
+    for each in inputs:
+        for ours, expected in zip(module(each), reference(each), strict=True):
+            np.testing.assert_array_equal(ours, expected)
+
+
+def simulator_speed(models: Path, folder: Path) -> None:
+    print("\nseconds of the simulator for one image: first run (with all checks), second run")
+    cases = {
+        "lenet5_caffe_mnist_dense": {"data": [1, 1, 28, 28]},
+        "squeezenet_v1.0_deep_compressed_decoded": {"data": [1, 3, 227, 227]},
+    }
+    for name, shapes in cases.items():
+        path = folder / f"{name}.so"
+        dcc.compile(models / f"{name}.onnx", path, target="vta-sim", shapes=shapes)
+        module = dcc.load(path)
+        inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in module.inputs}
+        times = []
+        for _ in range(2):
+            start = time.perf_counter()
+            module(inputs)
+            times.append(time.perf_counter() - start)
+        reports = measure_operations(path)
+        cycles = sum(report.run.cycles for report in reports)
+        print(
+            f"{name:42}{times[0]:7.2f} s{times[1]:7.2f} s   {cycles:,.0f} cycles "
+            f"({cycles / VTA.timing.megahertz * 1e-3:.1f} ms at {VTA.timing.megahertz:g} MHz)",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--trials", type=int, default=48)
+    parser.add_argument("--only", nargs="*", help="some of the sections, by their functions' names")
+    options = parser.parse_args()
+    print(json.dumps(machine_facts()))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sections = {
+            "utilisation": lambda: utilisation(options.trials),
+            "zero_blocks": zero_blocks,
+            "weight_bytes": weight_bytes,
+            "mnist": lambda: mnist(options.models, options.data, folder),
+            "agreement": lambda: agreement(options.models, folder),
+            "simulator_speed": lambda: simulator_speed(options.models, folder),
+        }
+        for section, run in sections.items():
+            if options.only is None or section in options.only:
+                run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What is emitted for VTA: instructions, micro-ops, streams, programs and their listings."""

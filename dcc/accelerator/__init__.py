@@ -1,0 +1,1 @@
+"""Running the part of a module that is compiled for an accelerator; needs numpy only."""

@@ -1,0 +1,1 @@
+"""VTA as a device: its instruction set, memories, timing, simulator and driver boundary."""
