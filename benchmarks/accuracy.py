@@ -156,9 +156,10 @@ def layer_rows(recipe: str, result: Finetuning) -> list[tuple[str, ...]]:
 
 def _entropy(tensor: EncodedTensor, codes: bool) -> float:
     """Bits a stored entry of ideal codes for the values or the gaps, fillers included."""
-    assert tensor.mask is not None
     assert tensor.codes is not None
-    positions = np.flatnonzero(tensor.mask)
+    # A layer may be stored as a grid, without positions.
+    mask = np.ones(tensor.size, np.bool_) if tensor.mask is None else tensor.mask
+    positions = np.flatnonzero(mask)
     gaps, fillers = to_entries(positions, tensor.size, tensor.choices.gap_bits or 1)
     symbols = np.asarray(gaps, dtype=np.int64)
     if codes:
