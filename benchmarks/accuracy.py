@@ -4,7 +4,8 @@
 
 Accuracy is that of the compiled module on the whole test set; the median of the seeds, with the
 range. The recipes ``...-paper`` have the densities and bits of Han, Mao, Dally 2016, tables 2
-and 3; their layers are printed beside the paper's.
+and 3; their layers are printed beside the paper's. Minutes are of CPU time, all threads together,
+training, compilation and test in them.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def main() -> None:
                 if case.recipe in PAPER:
                     tables.append((case.recipe, layer_rows(case.recipe, results[0])))
     facts = machine_facts()
-    columns = ("recipe", "bytes", "ratio", "accuracy, range", "dense", "minutes", "goal")
+    columns = ("recipe", "bytes", "ratio", "accuracy, range", "dense", "CPU minutes", "goal")
     print_table(f"{facts['processor']}, {arguments.seeds} seeds, medians", columns, rows)
     for recipe, layers in tables:
         names = ("layer", "kept %", "weight bits", "index bits", "bytes", "size %", "")
@@ -102,16 +103,16 @@ def main() -> None:
 def train(
     case: Case, model: Path, data: Path, seeds: range
 ) -> tuple[list[Finetuning], list[float]]:
-    """Results and seconds of each seed."""
+    """Results and CPU seconds of each seed."""
     results, seconds = [], []
     for seed in seeds:
-        start = time.perf_counter()
+        start = time.process_time()
         results.append(dcc.finetune(model, data, recipe=case.recipe, seed=seed))
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
         last = results[-1]
         print(
             f"{case.recipe}, seed {seed}: {last.bytes:,} bytes, {last.ratio:.1f}x, "
-            f"{last.accuracy:.2f} %, {seconds[-1] / 60:.1f} minutes",
+            f"{last.accuracy:.2f} %, {seconds[-1] / 60:.1f} CPU minutes",
             flush=True,
         )
     return results, seconds

@@ -1,4 +1,5 @@
-/* What the machine can do, on one or more threads: bytes a second, and vectors of 16 floats a second.
+/* What the machine can do, on one or more threads: bytes a second, and vectors of floats a second.
+ * AVX-512 where the compiler is told so (-march=native), AVX2 otherwise.
  *
  *   cc -O3 -march=native calibration.c -o calibration -lpthread
  *   ./calibration THREADS
@@ -9,6 +10,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#ifdef __AVX512F__
+typedef __m512 Vector;
+typedef __m512i Index;
+enum { LANES = 16 };
+#define OF(name) _mm512_##name
+#define TO_INDEX(v) _mm512_castps_si512(v)
+#define TO_VECTOR(i) _mm512_castsi512_ps(i)
+#define GATHER_FROM(data, index) _mm512_i32gather_ps(index, data, 4)
+#define PERMUTE(v) _mm512_permutex2var_ps(v, index, high)
+#else
+typedef __m256 Vector;
+typedef __m256i Index;
+enum { LANES = 8 };
+#define OF(name) _mm256_##name
+#define TO_INDEX(v) _mm256_castps_si256(v)
+#define TO_VECTOR(i) _mm256_castsi256_ps(i)
+#define GATHER_FROM(data, index) _mm256_i32gather_ps(data, index, 4)
+#define PERMUTE(v) _mm256_permutevar8x32_ps(v, index)
+#endif
 
 enum { NEAR_BYTES = 1 << 23, FAR_BYTES = 1 << 28, ROUNDS = 7, MOST_THREADS = 256 };
 
@@ -26,43 +47,46 @@ static double seconds(void) {
     return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-static __m512 read_all(const float *data, size_t count) {
-    __m512 sum[8];
-    for (int i = 0; i < 8; i++) sum[i] = _mm512_setzero_ps();
-    for (size_t n = 0; n + 128 <= count; n += 128)
+static Vector read_all(const float *data, size_t count) {
+    Vector sum[8];
+    for (int i = 0; i < 8; i++) sum[i] = OF(setzero_ps)();
+    for (size_t n = 0; n + 8 * LANES <= count; n += 8 * LANES)
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) sum[i] = _mm512_add_ps(sum[i], _mm512_loadu_ps(data + n + 16 * i));
-    for (int i = 1; i < 8; i++) sum[0] = _mm512_add_ps(sum[0], sum[i]);
+        for (int i = 0; i < 8; i++) sum[i] = OF(add_ps)(sum[i], OF(loadu_ps)(data + n + LANES * i));
+    for (int i = 1; i < 8; i++) sum[0] = OF(add_ps)(sum[0], sum[i]);
     return sum[0];
 }
 
-/* Gathers (kind 1), permutes of two registers (2) or multiply-adds (3), 8 independent chains. */
+/* Gathers (kind 1), permutes of registers (2) or multiply-adds (3), 8 independent chains. */
 #define CHAINS(operation)                                                   \
     for (long n = 0; n < repeats; n++) {                                    \
         a = operation(a); b = operation(b); c = operation(c); d = operation(d); \
         e = operation(e); f = operation(f); g = operation(g); h = operation(h); \
-        __asm__ volatile("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d), "+v"(e), "+v"(f), "+v"(g), "+v"(h)); \
+        __asm__ volatile("" : "+x"(a), "+x"(b), "+x"(c), "+x"(d), "+x"(e), "+x"(f), "+x"(g), "+x"(h)); \
     }
-#define GATHER(v) _mm512_add_ps(v, _mm512_i32gather_ps(_mm512_castps_si512(_mm512_and_ps(v, small)), data, 4))
-#define PERMUTE(v) _mm512_permutex2var_ps(v, index, high)
-#define MULTIPLY(v) _mm512_fmadd_ps(low, high, v)
+#define GATHER(v) OF(add_ps)(v, GATHER_FROM(data, TO_INDEX(OF(and_ps)(v, small))))
+#define MULTIPLY(v) OF(fmadd_ps)(low, high, v)
 
-static __m512 calculate(const float *data, long repeats, int kind) {
-    __m512 low = _mm512_loadu_ps(data), high = _mm512_loadu_ps(data + 16), small = _mm512_castsi512_ps(_mm512_set1_epi32(1023));
-    __m512 a = low, b = low, c = low, d = low, e = low, f = low, g = low, h = low;
-    __m512i index = _mm512_set_epi32(3, 7, 19, 4, 5, 9, 10, 17, 30, 2, 6, 7, 8, 15, 3, 6);
+static Vector calculate(const float *data, long repeats, int kind) {
+    Vector low = OF(loadu_ps)(data), high = OF(loadu_ps)(data + LANES), small = TO_VECTOR(OF(set1_epi32)(1023));
+    Vector a = low, b = low, c = low, d = low, e = low, f = low, g = low, h = low;
+    static const int places[16] = {3, 7, 19, 4, 5, 9, 10, 17, 30, 2, 6, 7, 8, 15, 3, 6};
+    Index index;
+    memcpy(&index, places, sizeof index);
     if (kind == 1) CHAINS(GATHER)
     else if (kind == 2) CHAINS(PERMUTE)
     else CHAINS(MULTIPLY)
-    return _mm512_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d)), _mm512_add_ps(_mm512_add_ps(e, f), _mm512_add_ps(g, h)));
+    return OF(add_ps)(OF(add_ps)(OF(add_ps)(a, b), OF(add_ps)(c, d)), OF(add_ps)(OF(add_ps)(e, f), OF(add_ps)(g, h)));
 }
 
 static void *run(void *argument) {
     Job *job = argument;
-    __m512 sum = _mm512_setzero_ps();
+    Vector sum = OF(setzero_ps)();
     if (job->kind) sum = calculate(job->data, job->repeats, job->kind);
-    else for (long n = 0; n < job->repeats; n++) sum = _mm512_add_ps(sum, read_all(job->data, job->bytes / 4));
-    job->result = _mm512_reduce_add_ps(sum);
+    else for (long n = 0; n < job->repeats; n++) sum = OF(add_ps)(sum, read_all(job->data, job->bytes / 4));
+    float part[LANES];
+    OF(storeu_ps)(part, sum);
+    for (int i = 0; i < LANES; i++) job->result += part[i];
     return NULL;
 }
 

@@ -3,9 +3,10 @@
     python benchmarks/roofline.py RESULT.json [--json FILE]
 
 ``RESULT.json`` is what ``layers.py --folder FOLDER --json`` wrote at batch 1. Rates are those of
-``calibration.c``, measured now with the same number of threads. For the sparse form in windows an
-entry takes a permute of the codebook, a permute of x and a multiplication, 16 entries a vector,
-padding counted; the gathers are what relative gaps would take instead. The bound is the larger of
+``calibration.c``, measured now with the same number of threads. For the sparse form in windows a
+vector of entries takes a permute of the codebook, one of x and a multiplication (AVX2: two permutes
+of each, for a register holds 8), padding counted; the gathers are what relative gaps would take
+instead. The bound is the larger of
 the time of the bytes and that of the instructions; a call costs some microseconds beside it.
 """
 
@@ -30,8 +31,9 @@ from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.schedules.form_sizes import FormSizes
 from dcc.targets.registry import get_target
 
-LANES = 16
-ENTRY_PERMUTES = 2
+TARGET = get_target("host")
+LANES = TARGET.vector_floats
+ENTRY_PERMUTES = 2 if LANES == 16 else 4
 """Of a vector of entries: the codebook and a window of x."""
 
 
@@ -65,7 +67,7 @@ def calibrate(threads: int) -> dict[str, float]:
 
 def bound(weight: WeightMatrix, rates: dict[str, float], last_level: int) -> Bound:
     """Count the entries and bytes of the sparse form in windows, and what they take."""
-    sizes = FormSizes(weight, LANES, windowed={"sparse": 32})
+    sizes = FormSizes(weight, LANES, windowed={"sparse": 2 * LANES})
     entries, size = sizes.entries("sparse"), sizes.bytes_of("sparse")
     bandwidth = rates["cache_bytes" if size <= last_level else "memory_bytes"]
     vectors = entries / LANES
@@ -114,7 +116,7 @@ def main() -> None:
     rates = calibrate(result["threads"])
     print(setting_line(result))
     print(", ".join(f"{name} {rate:.3g} a second" for name, rate in rates.items()))
-    last_level = get_target("host").caches.last_level
+    last_level = TARGET.caches.last_level
     bounds = {}
     for index, case in enumerate(LAYERS):
         if case.name in measured:

@@ -184,7 +184,7 @@ class _DecodeRewriter:
 
         def end_of_loop(loop: tir.For) -> tir.For:
             # Otherwise the next pass of the loop would begin in the middle of a turn.
-            if isinstance(windows, VectorWindows) and windows.reads % windows.turn_reads:
+            if _within_turn(windows):
                 self.out_of_turn.append(f"the loop over {loop.loop_var}")
             return loop
 
@@ -209,7 +209,7 @@ class _DecodeRewriter:
 
         callbacks = [((tir.Bind, tir.BufferStore), decode), (tir.For, end_of_loop)]
         body = tvm_ffi.structural_map(region.body, callbacks)
-        if isinstance(windows, VectorWindows) and windows.reads % windows.turn_reads:
+        if _within_turn(windows):
             self.out_of_turn.append(f"the region of slice {region.value}")
         return tir.SeqStmt([*windows.open(self.starts[region.value]), body])
 
@@ -241,6 +241,13 @@ def _copy(source: tir.Buffer, target: tir.Buffer, thread: tir.Expr, threads: int
     if size % threads:
         store = tir.IfThenElse(place < size, store, None)
     return tir.For(turn, 0, -(-size // threads), tir.ForKind.SERIAL, store)
+
+
+def _within_turn(windows: LaneWindows | VectorWindows | ThreadWindows) -> bool:
+    """Whether the reads so far end in the middle of a turn."""
+    if isinstance(windows, VectorWindows):
+        return bool(windows.reads % windows.turn_reads)
+    return windows.within_turn
 
 
 def _names(load: TensorLoad, slice_index: tir.Expr) -> bool:

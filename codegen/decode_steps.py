@@ -5,6 +5,7 @@ See ``codegen.lane_streams`` for the stream and ``codegen.decode_stage`` for whe
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from tvm import tirx as tir
@@ -123,6 +124,8 @@ class LaneWindows:
         self.turn = local(lanes, "int32", "turn")
         self.before = local(lanes, "uint32", "before")
         self.position = local(1, "int32", "position")
+        # Of kernels that name each lane: symbols of a lane in the text of the region so far.
+        self.reads: Counter[int] = Counter()
 
     def open(self, start: tir.Expr) -> list[tir.Stmt]:
         """Load the first two words of every lane from word ``start`` on."""
@@ -173,7 +176,11 @@ class LaneWindows:
         ]
         if self.spec.optional is not None and not self.spec.is_optional(field):
             statements.append(tir.BufferStore(self.before, symbol, [lane]))
-        if field == len(self.spec.tables) - 1:
+        if isinstance(lane, tir.IntImm):
+            ends = self._ends_turn(int(lane))
+        else:
+            ends = field == len(self.spec.tables) - 1
+        if ends:
             statements += self._refill(lane, used, rest)
         else:
             statements += [
@@ -182,20 +189,38 @@ class LaneWindows:
             ]
         return statements, tir.Cast(kind, symbol)
 
+    @property
+    def within_turn(self) -> bool:
+        """Whether the reads of lanes that the kernel names end in the middle of a turn."""
+        turn = len(self.spec.tables) * self.spec.refill_steps
+        return any(count % turn for count in self.reads.values())
+
+    def _ends_turn(self, lane: int) -> bool:
+        """Count a read of a lane that the kernel names, and tell whether it is the turn's last."""
+        self.reads[lane] += 1
+        return self.reads[lane] % (len(self.spec.tables) * self.spec.refill_steps) == 0
+
     def _refill(self, lane: tir.Expr, used: tir.Expr, rest: tir.Expr) -> list[tir.Stmt]:
         """Append the next word of the stream to a lane that needs one."""
         window, left, turn, position = self.window, self.left, self.turn, self.position
         short = tir.Var("short", "bool")
         statements: list[tir.Stmt] = []
         needed = rest <= WORD_BITS
-        if self.spec.refill_steps > 1:
+        if self.spec.refill_steps > 1 and not isinstance(lane, tir.IntImm):
             ends = tir.Var("ends", "bool")
             statements = [
                 tir.Bind(ends, turn[lane] == self.spec.refill_steps - 1),
                 tir.BufferStore(turn, tir.Select(ends, 0, turn[lane] + 1), [lane]),
             ]
             needed = tir.And(ends, needed)
-        word = tir.Cast("uint64", self.stream[position[0]]) << tir.Cast("uint64", rest)
+        ahead: tir.Expr = tir.Cast("uint64", self.stream[position[0]])
+        if isinstance(lane, tir.IntImm):
+            # Loaded whether it is needed or not: whether cannot be foreseen, and the stream goes on
+            # for a word a lane behind its end.
+            loaded = tir.Var("ahead", "uint64")
+            statements.append(tir.Bind(loaded, ahead))
+            ahead = loaded
+        word = ahead << tir.Cast("uint64", rest)
         refilled = used | tir.Select(short, word, tir.const(0, "uint64"))
         return [
             *statements,

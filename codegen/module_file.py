@@ -26,7 +26,8 @@ METADATA_SECTION = ".dcc_meta"
 _MACHINES = {62: "x86_64", 183: "aarch64"}
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
-_SHARED_LIBRARY, _NO_BITS, _ALLOCATED, _EXECUTABLE = 3, 8, 2, 4
+_OBJECT, _SHARED_LIBRARY, _NO_BITS = 1, 3, 8
+_WRITABLE, _ALLOCATED, _EXECUTABLE = 1, 2, 4
 _MOST_METADATA = 1 << 28
 _WHAT_TO_DO = "give a module that 'dcc compile' has written"
 
@@ -40,6 +41,8 @@ class Section:
     size: int
     in_file: bool
     executable: bool
+    allocated: bool = True
+    writable: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,22 @@ def read_weights(path: str | Path) -> bytes:
     return b""
 
 
+def object_sizes(path: str | Path) -> tuple[int, int, int]:
+    """Bytes of code, of read-only data and of writable data of an object file.
+
+    Raises
+    ------
+    ModuleError
+        The file is missing or is no (whole) object file.
+    """
+    with _mapped(Path(path)) as data:
+        _, sections = _sections(data, path, _OBJECT)
+    loaded = [section for section in sections if section.allocated]
+    code = sum(section.size for section in loaded if section.executable)
+    writable = sum(section.size for section in loaded if section.writable)
+    return code, sum(section.size for section in loaded) - code - writable, writable
+
+
 def section_sizes(path: str | Path) -> SectionSizes:
     """Split the bytes of a module's file into code, weights and the rest.
 
@@ -140,13 +159,15 @@ def _mapped(path: Path) -> Iterator[mmap.mmap]:
         raise ModuleError(f"'{path}' cannot be read as a module ({error}): {_WHAT_TO_DO}") from None
 
 
-def _sections(data: mmap.mmap, path: str | Path) -> tuple[int, list[Section]]:
+def _sections(
+    data: mmap.mmap, path: str | Path, wanted: int = _SHARED_LIBRARY
+) -> tuple[int, list[Section]]:
     """Machine number and section table."""
     if len(data) < _HEADER.size or data[:4] != b"\x7fELF":
         raise ModuleError(f"'{path}' is not a shared library in ELF format: {_WHAT_TO_DO}")
     header = _HEADER.unpack_from(data)
     kind, machine, table, entry_size, count, names = header[1], header[2], header[6], *header[11:14]
-    if data[4] != 2 or data[5] != 1 or kind != _SHARED_LIBRARY or entry_size != _SECTION.size:
+    if data[4] != 2 or data[5] != 1 or kind != wanted or entry_size != _SECTION.size:
         raise ModuleError(f"'{path}' is not a 64-bit little-endian shared library: {_WHAT_TO_DO}")
     if table + count * entry_size > len(data) or names >= count:
         raise ModuleError(f"'{path}' is truncated or damaged (section table): compile it again")
@@ -163,9 +184,10 @@ def _section(data: mmap.mmap, row: tuple[int, ...], names: tuple[int, ...]) -> S
     start = names[4] + min(row[0], names[5])
     raw = bytes(data[start : min(start + 64, names[4] + names[5])])
     name = raw.split(b"\0", 1)[0].decode("ascii", "replace")
-    return Section(
-        name, row[4], row[5], row[1] != _NO_BITS, bool(row[2] & _ALLOCATED and row[2] & _EXECUTABLE)
-    )
+    allocated = bool(row[2] & _ALLOCATED)
+    executable = allocated and bool(row[2] & _EXECUTABLE)
+    writable = bool(row[2] & _WRITABLE)
+    return Section(name, row[4], row[5], row[1] != _NO_BITS, executable, allocated, writable)
 
 
 def _metadata(text: bytes, path: str | Path) -> dict[str, Any]:

@@ -28,12 +28,16 @@ from dcc.codegen.windows import WindowedEntries
 def pack_sparse(weight: WeightMatrix, packing: Packing) -> PackedWeight:
     """Lay ``weight`` out in slices of ``packing.lanes`` rows.
 
-    Entries with gaps have 8 or 16 bits, whichever takes fewer bytes with its fillers.
+    Entries with gaps have 8 or 16 bits, whichever takes fewer bytes with its fillers; with
+    ``packing.gap_bits`` as many as hold such gaps.
     """
     if fits_windows(weight, packing.window):
         return _pack_windows(weight, packing)
     extra = 0 if weight.codebook is not None else weight.dtype.itemsize
     widths: list[tuple[int | None, int]] = [(8 * size - weight.code_bits, size) for size in (1, 2)]
+    if packing.gap_bits is not None:
+        wide = [(bits, size) for bits, size in widths if (bits or 0) >= packing.gap_bits]
+        widths = wide[:1] or widths[-1:]
     if weight.mask is None:
         widths = [(None, 1)]
     lanes, sort = packing.lanes, packing.sort

@@ -58,6 +58,12 @@ HIDDEN void* dcc_decoded(void) {{ return (void*)decoded; }}
 class WeightSection:
     """Collects packed arrays and gives each its place.
 
+    Parameters
+    ----------
+    prefix : str
+        Of the functions that return the addresses of the parts: ``<prefix>_weights`` and
+        ``<prefix>_decoded``.
+
     Attributes
     ----------
     padding : int
@@ -68,7 +74,8 @@ class WeightSection:
         Bytes of the writable part, which holds what is decoded at load.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "dcc") -> None:
+        self.prefix = prefix
         self._arrays: list[npt.NDArray[np.generic]] = []
         self._offsets: list[int] = []
         self.size = 0
@@ -134,7 +141,7 @@ class WeightSection:
                 f"({_MOST_BYTES:,} bytes): choose a smaller storage form"
             )
         weights, metadata_file = folder / "dcc_weights.bin", folder / "dcc_metadata.bin"
-        self._write(weights)
+        self.write(weights)
         metadata_file.write_bytes(metadata)
         source = folder / "dcc_section.cc"
         source.write_text(
@@ -149,11 +156,14 @@ class WeightSection:
             )
         )
         output = folder / "dcc_section.o"
-        run_compiler(["-c", "-O1", "-fPIC", source, "-o", output], "assembling the weights")
+        run_compiler(
+            ["-c", "-O1", "-fPIC", source, "-o", output], "assembling the weights", target.triple
+        )
         weights.unlink()
         return output
 
-    def _write(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
+        """Write the bytes of the read-only part."""
         with path.open("wb") as file:
             for offset, array in zip(self._offsets, self._arrays, strict=True):
                 file.write(bytes(offset - file.tell()))

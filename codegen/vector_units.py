@@ -45,6 +45,8 @@ class VectorUnit(ABC):
         Whether :meth:`expand` is there.
     byte_entries
         Entries of the table that :meth:`lookup_bytes` holds in registers; 0: it is not there.
+    gathers
+        Whether :meth:`gather` is faster than scalar loads of the same elements.
     registers
         How many vectors the processor holds.
     window_align
@@ -56,8 +58,14 @@ class VectorUnit(ABC):
     windows: tuple[int, ...] = ()
     expands: bool = False
     byte_entries: int = 0
+    gathers: bool = True
     registers: int = 16
     window_align: int = 1
+
+    @property
+    def tables(self) -> tuple[int, ...]:
+        """Sizes of the tables that :meth:`lookup` holds in registers."""
+        return self.windows
 
     @abstractmethod
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
@@ -66,7 +74,7 @@ class VectorUnit(ABC):
     def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
         """Look a local float32 ``table`` up at the low bits of ``index``, without a load.
 
-        Its size is one of ``windows``.
+        Its size is one of ``tables``.
         """
         return self.pick(table, [0], index, int(table.ty.shape[0]))
 
@@ -247,10 +255,47 @@ class Avx2(VectorUnit):
         return tir.Select(mask, tir.reinterpret("uint32x8", spread_out), otherwise)
 
 
+@dataclass(frozen=True)
+class Neon(VectorUnit):
+    """ARM's vectors of 128 bits: tables of bytes in registers, but no gather."""
+
+    lanes: int = 4
+    gathers: bool = False
+    registers: int = 32
+
+    @property
+    def tables(self) -> tuple[int, ...]:
+        """One, two and four registers."""
+        return (4, 8, 16)
+
+    def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
+        """Load each element into its lane."""
+        return buffer[(*start[:-1], tir.Broadcast(start[-1], 4) + index)]
+
+    def lookup(self, table: tir.Buffer, index: Expr) -> Expr:
+        """``tbl`` on the four bytes of each lane's element."""
+        size = int(table.ty.shape[0])
+        inside = tir.Cast("uint32x4", index & spread(size - 1, "int32", 4))
+        places = inside * spread(0x04040404, "uint32", 4) + spread(0x03020100, "uint32", 4)
+        registers = [
+            tir.reinterpret("uint8x16", _register(table, [0], number, 4))
+            for number in range(size // 4)
+        ]
+        found = T.call_llvm_pure_intrin(
+            "uint8x16",
+            f"llvm.aarch64.neon.tbl{len(registers)}",
+            *registers,
+            tir.reinterpret("uint8x16", places),
+        )
+        return tir.reinterpret("float32x4", found)
+
+
 def vector_unit(features: frozenset[str], lanes: int) -> VectorUnit | None:
     """Choose the unit that runs ``lanes`` rows in lockstep; None where there is none."""
     if "avx512f" in features and lanes == 16:
         return Avx512(byte_entries=128 if "avx512vbmi" in features else 0)
     if "avx2" in features and lanes == 8:
         return Avx2()
+    if "neon" in features and lanes == 4:
+        return Neon()
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -24,23 +24,26 @@ from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
 from dcc.passes.lift_weights import LiftedWeights, LiftWeights
 from dcc.passes.link_weights import LinkWeights
-from dcc.schedules.cpu.default import apply_default_schedules
+from dcc.schedules.cpu.default import apply_default_schedules, kernel_schedules
 from dcc.schedules.cpu.stack import PIPELINE
 from dcc.schedules.cuda.default import apply_default_schedules as apply_block_schedules
 from dcc.targets.cuda_toolchain import compile_cuda
 from dcc.targets.target import Target
-from dcc.targets.toolchain import find_compiler
+from dcc.targets.toolchain import compiler_for, run_compiler
 
 
-def lower(
-    module: tvm.IRModule, target: Target, section: WeightSection, lifted: LiftedWeights
+def lower_to_kernels(
+    module: tvm.IRModule,
+    target: Target,
+    section: WeightSection | None,
+    lifted: LiftedWeights | None = None,
 ) -> tvm.IRModule:
-    """Legalise what operators are left, fuse, schedule, link the weights, lower to calls.
+    """Legalise what operators are left, fuse, schedule, link the weights.
 
-    On a device with a memory of its own, weights become parameters instead, noted in ``lifted``.
+    Without a section the weights stay constants of the calls. On a device with a memory of its own,
+    they become parameters, noted in ``lifted``.
     """
     transform = relax.transform
-    linking = LinkWeights(section) if target.gpu is None else LiftWeights(section, lifted)
     before = [
         *([] if target.gpu is None else [relax.backend.DispatchSortScan()]),
         transform.LegalizeOps(),
@@ -51,9 +54,28 @@ def lower(
         # Before the schedules, which hide that a kernel only copies.
         transform.RewriteDataflowReshape(),
     ]
-    after = [
+    with target.tvm_target():
+        module = tvm.transform.Sequential(before)(module)
+        schedules = apply_default_schedules if target.gpu is None else apply_block_schedules
+        module = schedules(module, target)
+        if section is None:
+            return module
         # Behind the last pass that looks into kernels or at their constants.
-        linking,
+        if target.gpu is not None:
+            lifting = LiftWeights(section, lifted or LiftedWeights())
+            return tvm.transform.Sequential([lifting])(module)
+        return tvm.transform.Sequential([LinkWeights(section)])(module)
+
+
+def lower(
+    module: tvm.IRModule,
+    target: Target,
+    section: WeightSection,
+    lifted: LiftedWeights | None = None,
+) -> tvm.IRModule:
+    """Lower the whole module to calls of the virtual machine."""
+    transform = relax.transform
+    after = [
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
@@ -65,12 +87,8 @@ def lower(
         transform.VMShapeLower(),
         transform.AttachGlobalSymbol(),
     ]
+    module = lower_to_kernels(module, target, section, lifted)
     with target.tvm_target():
-        module = tvm.transform.Sequential(before)(module)
-        if target.gpu is None:
-            module = apply_default_schedules(module, target)
-        else:
-            module = apply_block_schedules(module, target)
         return tvm.transform.Sequential(after)(module)
 
 
@@ -91,7 +109,7 @@ def lower_and_build(
     section : WeightSection
         What ``dcc_weights()`` and ``dcc_decoded()`` point to.
     metadata : dict
-        See :mod:`dcc.codegen.module_file`.
+        See :mod:`dcc.codegen.module_file`; ``kernels``, their schedules by name, is added.
     output : path
         Replaced in one step when all is done: processes that run the old module go on with it.
 
@@ -104,10 +122,11 @@ def lower_and_build(
     OutputError
         The file cannot be written.
     """
-    compiler = find_compiler()
+    compiler_for(target.triple)  # before the work: is there one?
     lifted = LiftedWeights()
-    module = lower(module, target, section, lifted)
-    executable = build_executable(module, target)
+    lowered = lower(module, target, section, lifted)
+    metadata["kernels"] = kernel_schedules(lowered)
+    executable = build_executable(lowered, target)
     if target.gpu is not None:
         code = [
             place_code(each.inspect_source(), section, target)
@@ -122,9 +141,8 @@ def lower_and_build(
             executable.export_library(
                 str(library),
                 addons=[str(weights)],
-                cc=compiler,
+                fcompile=_linker(target),
                 workspace_dir=str(folder),
-                options=["-Wl,-s"],
             )
         except RuntimeError as error:
             raise CompileError(
@@ -156,6 +174,19 @@ def place_code(source: str, section: WeightSection, target: Target) -> dict[str,
     binary = np.frombuffer(compile_cuda(source, str(target.options["arch"])), np.uint8)
     digest = sha256(source.encode()).hexdigest()
     return {"source": digest, "offset": section.add(binary), "size": binary.size}
+
+
+def _linker(target: Target) -> Callable[..., None]:
+    """Make the function that TVM calls with the objects of a module."""
+
+    def link(output: str, objects: Sequence[str], **_options: Any) -> None:
+        run_compiler(
+            ["-shared", "-fPIC", "-o", output, *objects, "-Wl,-s"],
+            "linking the module",
+            target.triple,
+        )
+
+    return link
 
 
 @contextmanager

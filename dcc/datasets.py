@@ -108,7 +108,7 @@ def read_labelled(path: str | Path, scale: float | None = None) -> LabelledData:
                 "expected x (samples) and y (labels)"
             )
         samples, labels, default = arrays["x"], arrays["y"], 1.0
-    return _checked(path, samples, labels, default if scale is None else scale)
+    return checked(path, samples, labels, default if scale is None else scale)
 
 
 def read_split(folder: str | Path, part: str, scale: float | None = None) -> LabelledData:
@@ -120,12 +120,19 @@ def read_split(folder: str | Path, part: str, scale: float | None = None) -> Lab
         A file is missing or damaged.
     """
     samples, labels = _read_idx_folder(Path(folder), TEST if part == "test" else (part,))
-    return _checked(folder, samples, labels, _IDX_IMAGE_SCALE if scale is None else scale)
+    return checked(folder, samples, labels, _IDX_IMAGE_SCALE if scale is None else scale)
 
 
-def _checked(
-    path: str | Path, samples: np.ndarray, labels: np.ndarray, divisor: float
+def checked(
+    path: str | Path, samples: np.ndarray, labels: np.ndarray, divisor: float = 1.0
 ) -> LabelledData:
+    """Divide samples by ``divisor``, and check that they are numbers and the labels classes.
+
+    Raises
+    ------
+    InputError
+        Shapes do not fit, samples are not finite numbers, or labels no indices of classes.
+    """
     if samples.ndim < 2 or labels.shape != (len(samples),) or not len(labels):
         raise InputError(
             f"'{path}': expected samples [N, ...] and labels [N], "
@@ -133,9 +140,29 @@ def _checked(
         )
     if not divisor:
         raise InputError("--scale must not be 0: the samples are divided by it")
+    if samples.dtype.kind not in "fiub":
+        raise InputError(f"'{path}': expected samples that are numbers, got {samples.dtype}")
+    finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
+    if not finite.all():
+        raise InputError(f"'{path}': sample {finite.argmin()} holds NaN or infinity")
     if divisor != 1.0:
         samples = (samples / divisor).astype(np.float32)
-    return LabelledData(samples, labels)
+    return LabelledData(samples, _classes(path, labels))
+
+
+def _classes(path: str | Path, labels: np.ndarray) -> np.ndarray:
+    """Labels as int64, if they are indices of classes."""
+    if labels.dtype.kind not in "fiub":
+        raise InputError(f"'{path}': expected labels 0, 1, ... (classes), got {labels.dtype}")
+    with np.errstate(invalid="ignore"):
+        classes = labels.astype(np.int64)
+    wrong = (classes != labels) | (classes < 0)
+    if wrong.any():
+        raise InputError(
+            f"'{path}': expected labels 0, 1, ... (classes), label {wrong.argmax()} is "
+            f"{labels[wrong.argmax()]}"
+        )
+    return classes
 
 
 def _read_idx_folder(folder: Path, prefixes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,17 +20,20 @@ class InputArrays:
 
     Attributes
     ----------
-    tensors : list
-        Arguments of the virtual machine's function.
+    arrays : list of numpy arrays
     """
 
     def __init__(self, specs: Sequence[TensorSpec]) -> None:
-        import tvm_ffi
-
         self._specs = specs
         self._names = dict.fromkeys(spec.name for spec in specs)
-        self._arrays = [_aligned(spec) for spec in specs]
-        self.tensors = [tvm_ffi.from_dlpack(array) for array in self._arrays]
+        self.arrays = [_aligned(spec) for spec in specs]
+
+    @functools.cached_property
+    def tensors(self) -> list[Any]:
+        """The arrays as arguments of the virtual machine's function."""
+        import tvm_ffi
+
+        return [tvm_ffi.from_dlpack(array) for array in self.arrays]
 
     def fill(self, inputs: tuple[Any, ...]) -> None:
         """Copy ``inputs`` (in order, or one mapping by name) into the tensors.
@@ -40,7 +44,7 @@ class InputArrays:
             Wrong number, names, shapes or dtypes; nothing is run then.
         """
         values = self._in_order(inputs)
-        for position, (array, value) in enumerate(zip(self._arrays, values, strict=True)):
+        for position, (array, value) in enumerate(zip(self.arrays, values, strict=True)):
             fits = type(value) is np.ndarray and value.dtype == array.dtype
             if not (fits and value.shape == array.shape):
                 value = _converted(value, self._specs[position])

@@ -89,7 +89,7 @@ def _inspect_module(path: Path) -> Report:
     sizes = section_sizes(path)
     parts = {"code": sizes.code, "weights": sizes.weights, "rest": sizes.rest}
     layers = [_layer_of_metadata(layer) for layer in metadata.get("layers", [])]
-    names = ("tvm", "target", "source", "inputs", "outputs", "objective")
+    names = ("tvm", "target", "source", "inputs", "outputs", "objective", "kernels")
     details = {name: metadata[name] for name in names if name in metadata}
     return Report(str(path), "module", sizes.total, layers, parts, details)
 

@@ -13,9 +13,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcc.candidate_build import CandidateBuild
+from dcc.candidate_build import CandidateBuild, CandidateEstimate
 from dcc.compressed_module import Source, compressed_module
 from dcc.errors import TuningError
+from dcc.estimation import one_core
 from dcc.layer_task import LayerTask, layer_tasks
 from dcc.passes.pipeline import rewriting_steps
 from dcc.passes.select_storage import check_choice
@@ -23,6 +24,7 @@ from dcc.progress import report
 from dcc.schedules.tuning.candidate import search_space
 from dcc.schedules.tuning.confirmation import confirmed_choice, unconfirmed_choice
 from dcc.schedules.tuning.database import TuningDatabase
+from dcc.schedules.tuning.estimates import EstimateRunner
 from dcc.schedules.tuning.evaluation import write_example
 from dcc.schedules.tuning.search import Budget, Search, SearchTask
 from dcc.schedules.tuning.workers import (
@@ -36,7 +38,7 @@ from dcc.schedules.tuning.workers import (
 from dcc.targets.processor import core_count
 from dcc.targets.registry import get_target
 from dcc.targets.target import Target
-from dcc.tuning_database import LOCAL, RPC
+from dcc.tuning_database import LOCAL, MCA, RPC
 from dcc.tuning_devices import Devices, find_devices
 from dcc.tuning_report import TunedLayer, TuningReport
 from dcc.tuning_stop import Stop
@@ -86,7 +88,8 @@ def tune(
     storage
         ``auto``, or the one storage form whose schedules are searched.
     runner
-        ``local``, or ``rpc``: the devices that ``tracker`` ("HOST:PORT") lends under ``key``.
+        ``local``; ``rpc``: the devices that ``tracker`` ("HOST:PORT") lends under ``key``; ``mca``:
+        no device, but estimates of cycles by llvm-mca for one core of the target.
     time_limit
         Seconds.
     exhaustive
@@ -111,8 +114,10 @@ def tune(
             f"target '{device.name}' cannot be tuned: there is no search for cards yet; "
             "'dcc compile' has default schedules for it"
         )
-    if runner not in (LOCAL, RPC):
-        raise TuningError(f"unknown runner '{runner}': expected '{LOCAL}' or '{RPC}'")
+    if runner not in (LOCAL, RPC, MCA):
+        raise TuningError(f"unknown runner '{runner}': expected '{LOCAL}', '{RPC}' or '{MCA}'")
+    if runner == MCA:
+        device = one_core(device)
     for name, value in (("trials", trials), ("trials_per_layer", trials_per_layer)):
         if value is not None and value < 1:
             raise TuningError(f"{name} is {value}: expected at least 1")
@@ -229,10 +234,13 @@ class _Session:
     def _builder(self, folder: str, names: dict[str, str]) -> PersistentBuilder:
         facts = {field.name: getattr(self.target, field.name) for field in fields(Target)}
         facts["options"] = dict(self.target.options)
-        build = BuildInWorker(CandidateBuild(folder, facts), folder, names)
+        make = CandidateEstimate if self.runner == MCA else CandidateBuild
+        build = BuildInWorker(make(folder, facts), folder, names)
         return PersistentBuilder(build, self.limits, core_count())
 
     def _runner(self, folder: str) -> Any:
+        if self.runner == MCA:
+            return EstimateRunner()
         if self.devices.tracker is None:
             return local_runner(folder, self.limits)
         return rpc_runner(folder, self.limits, self.devices.tracker, self.devices.count)
@@ -246,7 +254,9 @@ class _Session:
             if stop.asked():
                 choice = unconfirmed_choice(search, task)
             else:
-                choice = confirmed_choice(search, task, self.limits.rounds)
+                # Estimates are the same each time.
+                rounds = 1 if self.runner == MCA else self.limits.rounds
+                choice = confirmed_choice(search, task, rounds)
             self.database.choose(task.key, self.storage, choice)
 
     def _observe(self, search: Search, _task: SearchTask) -> None:
@@ -269,6 +279,11 @@ class _Session:
             failures=failures,
             confirmed=choice.confirmed,
         )
+
+    @property
+    def runner(self) -> str:
+        """How candidates are measured."""
+        return str(self.devices.identity["device"]["runner"])
 
     @contextlib.contextmanager
     def _log(self) -> Iterator[None]:

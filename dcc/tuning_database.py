@@ -20,7 +20,7 @@ from dcc.schedules.tuning.decision import Decision, LookUp
 from dcc.schedules.tuning.layer_key import layer_key
 from dcc.targets.target import Target
 
-LOCAL, RPC = "local", "rpc"
+LOCAL, RPC, MCA = "local", "rpc", "mca"
 
 
 def local_identity(target: Target) -> dict[str, Any]:
@@ -33,6 +33,14 @@ def local_identity(target: Target) -> dict[str, Any]:
 def remote_identity(target: Target, key: str) -> dict[str, Any]:
     """Describe measurements of the devices that a tracker lends under ``key``."""
     device = {"runner": RPC, "key": key}
+    return {"target": _described(target), "device": device, "versions": _versions()}
+
+
+def estimate_identity(target: Target) -> dict[str, Any]:
+    """Describe estimates for the core of ``target``: the same wherever they are made."""
+    assert target.pipeline is not None
+    core = {"model": target.pipeline.model, "clock": target.pipeline.clock}
+    device = {"runner": MCA, **core, "memory_bandwidth": target.memory_bandwidth}
     return {"target": _described(target), "device": device, "versions": _versions()}
 
 
@@ -69,7 +77,7 @@ def open_database(folder: str | PathLike[str], target: Target) -> TuningDatabase
         of a tracker, this machine need not be one of them.
     """
     identity = local_identity(target)
-    if _runner_of(Path(folder)) == RPC:
+    if _runner_of(Path(folder)) in (RPC, MCA):
         del identity["device"]
     return TuningDatabase(Path(folder), identity, create=False)
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcc.errors import TuningError
+from dcc.schedules.mca.cycles import find_mca
 from dcc.schedules.tuning.workers import Tracker
+from dcc.targets.emulation import emulator_for
 from dcc.targets.processor import cpu_features
 from dcc.targets.target import Target
-from dcc.tuning_database import RPC, local_identity, remote_identity
+from dcc.targets.toolchain import compiler_for
+from dcc.tuning_database import MCA, RPC, estimate_identity, local_identity, remote_identity
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ def find_devices(target: Target, runner: str, tracker: str | None, key: str | No
     if runner != RPC:
         if tracker is not None or key is not None:
             raise TuningError("a tracker and a key need the runner 'rpc': add --runner rpc")
+        if runner == MCA:
+            return Devices(_estimated(target))
         present = cpu_features()
         missing = sorted(set(target.required_features) - present) if present is not None else []
         if missing:
             raise TuningError(
                 f"this machine cannot run code for '{target.name}': it lacks {', '.join(missing)}; "
-                "tune on devices that a tracker lends (--runner rpc)"
+                "tune on devices that a tracker lends (--runner rpc) or by estimates (--runner mca)"
             )
         return Devices(local_identity(target))
     if tracker is None or key is None:
@@ -54,6 +59,19 @@ def find_devices(target: Target, runner: str, tracker: str | None, key: str | No
         )
     address = parse_tracker(tracker, key)
     return Devices(remote_identity(target, key), _count(address), address)
+
+
+def _estimated(target: Target) -> dict[str, Any]:
+    """Check that cycles can be estimated for ``target``, and describe the estimates."""
+    if target.pipeline is None:
+        raise TuningError(
+            f"target '{target.name}' has no model of its pipeline: cycles can be estimated for ARM "
+            "cores (see 'dcc targets')"
+        )
+    find_mca()
+    emulator_for(target.triple)
+    compiler_for(target.triple)
+    return estimate_identity(target)
 
 
 def parse_tracker(tracker: str, key: str) -> Tracker:

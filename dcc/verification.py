@@ -22,7 +22,8 @@ from dcc.errors import InputError
 from dcc.progress import track
 from dcc.random_inputs import Range, random_inputs
 from dcc.reference import ReferenceModel
-from dcc.runtime import Module, load
+from dcc.running import RunnableModule
+from dcc.runtime import load
 
 Criterion = Literal["tolerance", "accuracy", "report"]
 RANDOM_DRAWS = 3
@@ -64,7 +65,7 @@ class Verification:
 
 
 def verify(
-    module: str | Path | Module,
+    module: str | Path | RunnableModule,
     reference: str | Path,
     *,
     inputs: Mapping[str, np.ndarray] | None = None,
@@ -80,7 +81,7 @@ def verify(
     Parameters
     ----------
     module
-        A compiled module or its path.
+        A compiled module or its path; a loaded one may run elsewhere (:mod:`dcc.running`).
     reference
         An ONNX file or a ``.dcz`` file.
     inputs
@@ -103,7 +104,7 @@ def verify(
     """
     if max_drop is not None and data is None:
         raise InputError("--max-drop compares accuracies and needs labelled data: give --data")
-    ours = module if isinstance(module, Module) else load(module)
+    ours = load(module) if isinstance(module, str | Path) else module
     theirs = ReferenceModel(reference)
     theirs.check_interface(ours.inputs, ours.outputs)
     comparison = _Comparison(ours, theirs)
@@ -135,14 +136,14 @@ def recipe_changed_weights(metadata: Mapping[str, Any]) -> bool:
 
 
 def _draws(
-    module: Module, ranges: Mapping[str, Range] | None, seed: int
+    module: RunnableModule, ranges: Mapping[str, Range] | None, seed: int
 ) -> Iterable[Mapping[str, np.ndarray]]:
     return [random_inputs(module.inputs, seed + draw, ranges) for draw in range(RANDOM_DRAWS)]
 
 
 @dataclass
 class _Comparison:
-    module: Module
+    module: RunnableModule
     reference: ReferenceModel
     differences: list[OutputDifference] = field(default_factory=list)
     runs: int = 0

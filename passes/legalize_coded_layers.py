@@ -30,6 +30,7 @@ from dcc.passes.parameters import MAIN, constant, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.cpu.expand import value_dtype
+from dcc.schedules.guarded_rule import SCHEDULE
 from dcc.schedules.kernels import build_decoder, build_kernel, in_root_block, pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunable_values import with_values
@@ -49,16 +50,23 @@ WEIGHT = "dcc.weight"
 @tvm.transform.module_pass(opt_level=0, name="dcc.LegalizeCodedLayers")
 @dataclass(frozen=True)
 class LegalizeCodedLayers:
-    """Replace coded layers by calls of their kernels; packed weights are noted in the table."""
+    """Replace coded layers by calls of their kernels; packed weights are noted in the table.
+
+    Attributes
+    ----------
+    at_load
+        Whether weights of the dense form may be coded in the file and decoded at load.
+    """
 
     table: WeightTable
     target: Target
+    at_load: bool = True
 
     def transform_module(
         self, module: tvm.IRModule, _context: tvm.transform.PassContext
     ) -> tvm.IRModule:
         """Rewrite ``main``; the weight parameters become constants of the calls and disappear."""
-        rewriter = _Legalizer(module, self.table, self.target)
+        rewriter = _Legalizer(module, self.table, self.target, self.at_load)
         function = rewriter.visit_expr(module[MAIN])
         inputs = [v for v in function.params if v.name not in self.table.arrays]
         return with_main(rewriter.builder_.get(), inputs, function)
@@ -66,10 +74,13 @@ class LegalizeCodedLayers:
 
 @mutator
 class _Legalizer(PyExprMutator):
-    def __init__(self, module: tvm.IRModule, table: WeightTable, target: Target) -> None:
+    def __init__(
+        self, module: tvm.IRModule, table: WeightTable, target: Target, at_load: bool
+    ) -> None:
         super().__init__(module)
         self.table = table
         self.target = target
+        self.at_load = at_load
         self.numbers: dict[int, int] = {}  # id of a packed weight, which the table keeps alive
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
@@ -104,7 +115,7 @@ class _Legalizer(PyExprMutator):
     ) -> list[relax.Expr]:
         """Packed arrays as constants; of the dense form, the decoded weight if it is coded."""
         name = layer.attributes["layer"]
-        if packed.form == "dense":
+        if packed.form == "dense" and self.at_load:
             coded = self._smallest(weight, shape)
             if coded is not None:
                 # One lane: the decoder writes rows in order, the kernel reads slices of lanes.
@@ -143,7 +154,9 @@ class _Legalizer(PyExprMutator):
         return pack_for(weight, best.form, Packing(self.target.vector_floats, sort=sort))
 
     def _attributed(self, kernel: tir.PrimFunc, name: str, packed: PackedWeight) -> tir.PrimFunc:
+        schedule = str(kernel.attrs["global_symbol"])
         kernel = in_root_block(kernel).without_attr("global_symbol")
+        kernel = kernel.with_attr(SCHEDULE, schedule)
         kernel = kernel.with_attr(SCHEDULED, 1).with_attr(LAYER, name)
         number = self.numbers.setdefault(id(packed), len(self.numbers))
         kernel = kernel.with_attr(PATTERN, OPAQUE).with_attr(WEIGHT, number)

@@ -85,7 +85,7 @@ class _Linker(PyExprMutator):
         place = Place(True, self.section.reserve(int(np.prod(shape)) * dtype.itemsize))
         constants = [self._constant(argument) for argument in binding.value.args[1].fields]
         name = binding.value.args[0].name_hint
-        kernel = bind_arrays(function, [*constants, place])
+        kernel = bind_arrays(function, [*constants, place], self.section.prefix)
         self.decoders.append(self.builder_.add_func(kernel, f"{name}_at_load"))
         self.decoded[binding.var] = place
         super().visit_var_binding_(binding)
@@ -98,7 +98,7 @@ class _Linker(PyExprMutator):
         places = [self._place(argument, least) for argument in call.args[1].fields]
         if not any(places):
             return super().visit_call_(call)
-        kernel = bind_arrays(function, places)
+        kernel = bind_arrays(function, places, self.section.prefix)
         variable = self.builder_.add_func(kernel, f"{call.args[0].name_hint}_linked")
         arguments = [
             self.visit_expr(argument)
@@ -132,7 +132,9 @@ class _Linker(PyExprMutator):
         return self.places[key]
 
 
-def bind_arrays(function: tir.PrimFunc, places: list[Place | None]) -> tir.PrimFunc:
+def bind_arrays(
+    function: tir.PrimFunc, places: list[Place | None], prefix: str = "dcc"
+) -> tir.PrimFunc:
     """Replace leading parameters by buffers at their places; None keeps a parameter.
 
     Parameters after ``places`` (the results) are kept. A kernel that has none left gets a result
@@ -145,7 +147,7 @@ def bind_arrays(function: tir.PrimFunc, places: list[Place | None]) -> tir.PrimF
         if place is None:
             kept.append(parameter)
             continue
-        base = "dcc_decoded" if place.decoded else "dcc_weights"
+        base = f"{prefix}_decoded" if place.decoded else f"{prefix}_weights"
         declarations.append(_declare(parameter, base, place.offset))
     if not kept:
         done = tir.decl_buffer((1,), "uint8", "done")

@@ -97,8 +97,12 @@ def compilation_steps(
     storage: str,
     objective: str,
     tuned: LookUp | None = None,
+    *,
+    at_load: bool = True,
 ) -> list[Any]:
     """List the steps from masks and codebooks in the graph to kernels over packed weights.
+
+    ``at_load``: weights of the dense form may be decoded when the module is loaded.
 
     ``dcc.build`` schedules the ordinary operators and links the kernels with their weights.
     """
@@ -106,7 +110,7 @@ def compilation_steps(
         *rewriting_steps(table),
         SelectStorage(table, target, storage, objective, tuned),
         "after_selection",
-        *legalization_steps(table, target),
+        *legalization_steps(table, target, at_load=at_load),
         "after_legalize",
     ]
 
@@ -125,10 +129,10 @@ def rewriting_steps(table: WeightTable) -> list[Any]:
     ]
 
 
-def legalization_steps(table: WeightTable, target: Target) -> list[Any]:
+def legalization_steps(table: WeightTable, target: Target, *, at_load: bool = True) -> list[Any]:
     """List the steps from chosen storage forms to kernels."""
     return [
-        LegalizeCodedLayers(table, target),
+        LegalizeCodedLayers(table, target, at_load),
         FoldHuffmanDecode(table, target),
         # TVM plans the memory of both branches of an If as one sequence; as functions of their own
         # they are planned apart.

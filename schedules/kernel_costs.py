@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dcc.codegen.vector_units import vector_unit
 from dcc.codegen.weight_matrix import Form
 from dcc.targets.target import Target
 
@@ -88,8 +89,46 @@ AVX2 = KernelCosts(
     dense_multiplication={"convolution": 0.029, "depthwise": 0.089, "matmul": 0.022},
 )
 """Zen 3: a gather takes as long as eight loads, a codebook of 16 two permutations and a blend."""
+NEON = KernelCosts(
+    vector_floats=4,
+    forms={
+        "dense": FormCosts(0.108, 0.104, 0.2),
+        "codebook": FormCosts(0.46, 0.054, 2.7),
+        "sparse": FormCosts(0.83, 0.38, 2.7),
+        "huffman": FormCosts(2.0, 0.38, 6.5),
+    },
+    windowed={},
+    pixel_multiplication=0.071,
+    panel_element=0.38,
+    pixel_element=0.8,
+    dense_multiplication={"convolution": 0.059, "depthwise": 0.15, "matmul": 0.06},
+)
+"""Cortex-A76 at 2.4 GHz, by estimates (``schedules.mca``): rows on scalars, no gather."""
+NEON_CLOCK = 2.4
 
 
 def kernel_costs(target: Target) -> KernelCosts:
     """Return the costs measured with vectors as wide as those of ``target``, or nearly so."""
+    unit = vector_unit(target.features, target.vector_floats)
+    if unit is not None and not unit.gathers:
+        clock = NEON_CLOCK if target.pipeline is None else target.pipeline.clock
+        return _scaled(NEON, NEON_CLOCK / clock)
     return AVX512 if target.vector_floats >= AVX512.vector_floats else AVX2
+
+
+def _scaled(costs: KernelCosts, factor: float) -> KernelCosts:
+    """Costs of the same core at another clock."""
+
+    def each(cost: FormCosts) -> FormCosts:
+        parts = (cost.row_entry, cost.row_sample, cost.decode_entry)
+        return FormCosts(*(factor * part for part in parts))
+
+    return KernelCosts(
+        costs.vector_floats,
+        {form: each(cost) for form, cost in costs.forms.items()},
+        {form: each(cost) for form, cost in costs.windowed.items()},
+        factor * costs.pixel_multiplication,
+        factor * costs.panel_element,
+        factor * costs.pixel_element,
+        {kind: factor * cost for kind, cost in costs.dense_multiplication.items()},
+    )

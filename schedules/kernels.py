@@ -61,6 +61,10 @@ def accumulator_type(shape: LayerShape, packed: PackedWeight) -> str:
 def pixel_tiling(chosen: Tunables | None, target: Target) -> PixelTiling:
     """Sizes of the pixel kernel: its own where nothing else is chosen."""
     tiling = PixelTiling(threads=target.cores)
+    if target.scratch_bytes:
+        half = target.scratch_bytes // 2
+        panel, decoded = min(tiling.panel_bytes, half), min(tiling.decoded_bytes, half)
+        tiling = replace(tiling, panel_bytes=panel, decoded_bytes=decoded)
     if chosen is not None and chosen.tile_vectors is not None:
         tiling = replace(tiling, tile_vectors=chosen.tile_vectors)
     if chosen is not None and chosen.panel_kilobytes is not None:

@@ -74,6 +74,8 @@ def default_tunables(
     lanes = default_lanes(shape, target)
     unit = vector_unit(target.features, lanes)
     registers = unit is not None and unit.byte_entries > 0
+    scalars = Case(shape, form, weight, target).scalar_rows
+    shared = scalars or (unit is not None and unit.expands)
     return Tunables(
         Packing(
             lanes,
@@ -81,7 +83,7 @@ def default_tunables(
             window=window,
             window_align=unit.window_align if unit is not None and window else Packing.window_align,
             code_length=BYTE_TABLE_BITS if registers else None,
-            refill_steps=2 if unit is not None and unit.expands else 1,
+            refill_steps=2 if shared else 1,
         )
     )
 
@@ -150,6 +152,13 @@ class Case:
         """Whether the kernel reads entries of the non-zeros only."""
         return self.form in ("sparse", "huffman") and self.weight.mask is not None
 
+    @property
+    def scalar_rows(self) -> bool:
+        """Whether rows run on scalars, as vectors cannot gather."""
+        unit = vector_unit(self.target.features, self.target.vector_floats)
+        gathers = unit is None or unit.gathers
+        return self.rows_kernel and self.entry_wise and not gathers
+
     def unit(self, lanes: int) -> VectorUnit | None:
         """Return the unit of a vector kernel; None where another kernel computes the layer."""
         return vector_unit(self.target.features, lanes) if self.rows_kernel else None
@@ -198,6 +207,8 @@ def _window_align(case: Case) -> tuple[Value, ...]:
 
 
 def _gap_bits(case: Case) -> tuple[Value, ...]:
+    if case.form == "sparse" and case.scalar_rows:
+        return (None, 16 - max(case.weight.code_bits, 4))  # entries of 16 bits: no fillers
     if case.form != "huffman" or not case.entry_wise:
         return ()
     middle = max(1, int(np.ceil(-np.log2(max(case.weight.density, 2.0**-10)))))
@@ -213,7 +224,7 @@ def _refill_steps(case: Case) -> tuple[Value, ...]:
 
 
 def _in_flight(case: Case) -> tuple[Value, ...]:
-    return (1, 2, 3, 4, 6, 8) if case.rows_kernel else ()
+    return (1, 2, 3, 4, 6, 8) if case.rows_kernel and not case.scalar_rows else ()
 
 
 def _tile_vectors(case: Case) -> tuple[Value, ...]:
@@ -265,7 +276,9 @@ CONFLICTS: tuple[tuple[str, Callable[[Case, Values], bool]], ...] = (
     (
         "the vector unit refills after every step",
         lambda case, v: (
-            v["refill_steps"] > 1 and not getattr(case.unit(v["lanes"]), "expands", False)
+            v["refill_steps"] > 1
+            and not case.scalar_rows
+            and not getattr(case.unit(v["lanes"]), "expands", False)
         ),
     ),
 )

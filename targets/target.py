@@ -64,6 +64,22 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Pipeline:
+    """One core as a cycle estimate sees it.
+
+    Attributes
+    ----------
+    clock
+        Cycles a nanosecond (GHz).
+    model
+        Processor whose scheduling model of LLVM describes the core (``llvm-mca -mcpu``).
+    """
+
+    clock: float
+    model: str
+
+
+@dataclass(frozen=True)
 class Target:
     """One device to compile for.
 
@@ -83,6 +99,15 @@ class Target:
         Threads that work at a time.
     gpu : Gpu or None
         What kernels of thread blocks need to know; None: kernels are loops of a processor.
+    vector_registers : int
+        Vector registers of a core; 0: as many as x86 has of that width.
+    memory_bandwidth, cache_bandwidth : float
+        Bytes a nanosecond: main memory, and the last cache level for each core. The defaults were
+        measured on two cores of an x86 server (dense products of 16 to 411 MB).
+    scratch_bytes : int
+        Most that a kernel may take for inputs and weights at hand; 0: as much as is fastest.
+    pipeline : Pipeline or None
+        For estimates of cycles; None where there is no model.
     """
 
     name: str
@@ -94,9 +119,27 @@ class Target:
     caches: Caches = field(default_factory=Caches)
     energy: EnergyTable = field(default_factory=EnergyTable)
     gpu: Gpu | None = None
+    vector_registers: int = 0
+    memory_bandwidth: float = 30.0
+    cache_bandwidth: float = 53.0
+    scratch_bytes: int = 0
+    pipeline: Pipeline | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        if not self.vector_registers:
+            registers = 32 if self.vector_floats >= 16 else 16
+            object.__setattr__(self, "vector_registers", registers)
+
+    @property
+    def triple(self) -> str:
+        """Target triple of its code, such as ``aarch64-linux-gnu``; empty: the compiler's own."""
+        return str(self.options.get("mtriple", ""))
+
+    @property
+    def architecture(self) -> str:
+        """First part of the triple: ``x86_64``, ``aarch64``, ..."""
+        return self.triple.partition("-")[0]
 
     @property
     def kind(self) -> str:

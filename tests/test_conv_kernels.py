@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from kernel_runs import HOST, MAIN_WEIGHTS, WEIGHTS, check_layer, make_weight, normal
 
+from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.schedules.cpu.epilogue import Activation
 from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.kernels import pack_for
 from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.tunables import default_tunables
 
 
 def conv_expected(g, weight, x):
@@ -85,6 +88,23 @@ def test_conv2d_of_more_columns_than_a_tile():
 def test_conv2d_of_many_images_in_blocks():
     """The sums of all images do not fit their buffer, so the weight is read once a block."""
     check_conv(ConvGeometry(5, 2, 70, 90, 5, (1, 3), pads=(0, 1, 0, 1)), "sparse codes")
+
+
+@pytest.mark.parametrize("outputs", [76, 150])
+def test_conv2d_of_rows_in_another_order(outputs):
+    """Slices are dealt out by their lengths: the one with lanes to spare is not the last."""
+    g = ConvGeometry(1, 6, 9, 7, outputs, (5, 4), (2, 1))
+    generator = np.random.default_rng(0)
+    kept = generator.random((outputs, g.columns)) < np.linspace(0.02, 0.7, outputs)[:, None]
+    codes = (generator.integers(1, 5, kept.shape) * kept).astype(np.uint8)
+    codebook = np.array([0, -1, 0.5, 2, 3], dtype=np.float32)
+    weight = WeightMatrix.from_codes(codes, codebook)
+    shape = LayerShape("conv2d", geometry=g)
+    packing = default_tunables(shape, "sparse", HOST, weight).packing
+    order = pack_for(weight, "sparse", packing).arrays["order"]
+    assert (order[: outputs - outputs % packing.lanes] == outputs).any()
+    x = normal((1, g.channels, g.height, g.width))
+    check_layer(shape, weight, [x], [conv_expected(g, weight, x)])
 
 
 def test_conv2d_epilogue_and_threads():

@@ -57,6 +57,7 @@ def test_npz(tmp_path):
     path = tmp_path / "data.npz"
     np.savez(path, x=np.full((3, 2), 8.0, np.float32), y=[0, 1, 1])
     data = read_labelled(path, scale=4)
+    assert data.labels.dtype == np.int64
     np.testing.assert_array_equal(data.samples, np.full((3, 2), 2.0))
     with pytest.raises(InputError, match="--scale must not be 0"):
         read_labelled(path, scale=0)
@@ -82,6 +83,12 @@ def test_batches_are_filled_up(tmp_path):
         ({"x": np.zeros((2, 2)), "y": np.zeros(3)}, r"got shapes \[2, 2\] and \[3\]"),
         ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "expected samples"),
         ({"x": np.zeros((1, 2)), "y": np.array([{}], object)}, "not an .npz file that can be read"),
+        ({"x": np.zeros((2, 2)), "y": [0, -1]}, "label 1 is -1"),
+        ({"x": np.zeros((2, 2)), "y": [0.5, 1]}, "label 0 is 0.5"),
+        ({"x": np.zeros((2, 2)), "y": [1, np.nan]}, "label 1 is nan"),
+        ({"x": np.zeros((2, 2)), "y": ["a", "b"]}, r"expected labels 0, 1, \.\.\. .* got <U1"),
+        ({"x": np.array([["a"]]), "y": [0]}, "samples that are numbers, got <U1"),
+        ({"x": [[[0, 1]], [[np.inf, 1]]], "y": [0, 0]}, "sample 1 holds NaN or infinity"),
     ],
 )
 def test_wrong_npz(tmp_path, arrays, message):

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
-from onnx_models import make_model
+from training_cases import CLASSES, network, samples
 
 import dcc
 from dcc.__main__ import main
 from dcc.datasets import LabelledData
-from dcc.errors import InputError
+from dcc.errors import InputError, RecipeError
 from dcc.passes.options import Recipe
+from dcc.recipes import load_recipe
 
 torch = pytest.importorskip("torch")
 
@@ -21,7 +21,6 @@ from dcc.training.onnx_training import OnnxTraining  # noqa: E402
 
 torch.set_num_threads(1)  # work this small only waits for other threads
 
-CLASSES, PIXELS = 4, 24
 STAGES = {"prune": {"epochs": 2, "every": 2}, "retrain": {"epochs": 2}, "share": {"epochs": 3}}
 RECIPE = Recipe(
     "tiny",
@@ -29,28 +28,6 @@ RECIPE = Recipe(
     {"bias": {"density": None, "bits": None}},
     training={"batch_size": 16, "learning_rate": 0.01, **STAGES},
 )
-
-
-def network():
-    generator = np.random.default_rng(0)
-
-    def draw(*shape):
-        return (generator.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
-
-    nodes = [
-        helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], transB=1),
-        helper.make_node("Relu", ["h"], ["r"]),
-        helper.make_node("Gemm", ["r", "w2", "b2"], ["y"], transB=1),
-    ]
-    weights = {"w1": draw(64, PIXELS), "b1": draw(64), "w2": draw(CLASSES, 64), "b2": draw(CLASSES)}
-    return make_model(nodes, {"x": ["N", PIXELS]}, {"y": ["N", CLASSES]}, weights)
-
-
-def samples(count, seed):
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, CLASSES, count)
-    noise = 0.3 * generator.standard_normal((count, PIXELS))
-    return (np.eye(CLASSES).repeat(PIXELS // CLASSES, 1)[labels] + noise).astype(np.float32), labels
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +152,12 @@ def test_every_choice_trains(splits, change):
     assert training.model.density <= 0.26
 
 
+def test_a_training_that_diverges_says_so(splits):
+    recipe = Recipe("x", RECIPE.settings, training={"optimizer": "sgd", "learning_rate": 1e9})
+    with pytest.raises(RecipeError, match=r"diverged: loss nan in epoch \d+ of 'prune'; .*rate"):
+        train(splits, recipe=recipe)
+
+
 def test_test_split_is_never_trained_or_selected_on(splits, whole):
     wrong = LabelledData(splits.test.samples, (splits.test.labels + 1) % CLASSES)
     other = train(Splits(splits.train, splits.validation, wrong, "made up"))
@@ -210,7 +193,8 @@ def command(folder, *more):
 
 
 def test_command(files, capsys):
-    assert main(command(files, "--max-drop", "1", "--json", str(files / "r.json"))) == 0
+    more = ("--json", str(files / "r.json"), "--recipe-output", str(files / "again.yaml"))
+    assert main(command(files, "--max-drop", "1", *more)) == 0
     text = capsys.readouterr().out
     assert "prune      1 of 2: loss" in text
     assert "density" in text
@@ -218,6 +202,11 @@ def test_command(files, capsys):
     assert "on the test split, by the compiled module" in text
     assert not (files / "out.dcz.checkpoint").exists()
     assert '"ratio"' in (files / "r.json").read_text()
+    again = load_recipe(files / "again.yaml")
+    for name in ("w1", "b1"):
+        kind = "bias" if name == "b1" else "Gemm"
+        assert again.for_layer(name, kind) == load_recipe(files / "r.yaml").for_layer(name, kind)
+    assert again.training == load_recipe(files / "r.yaml").training
 
 
 def test_a_limit_that_does_not_hold(files, capsys, uncompiled):

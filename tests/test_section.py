@@ -37,7 +37,7 @@ def test_bytes_of_the_section_are_those_of_the_arrays(tmp_path):
         np.zeros(0, np.float64),
     ]
     offsets = [section.add(array) for array in arrays]
-    section._write(tmp_path / "weights")
+    section.write(tmp_path / "weights")
     data = (tmp_path / "weights").read_bytes()
     assert len(data) == section.size
     for offset, array in zip(offsets, arrays, strict=True):

@@ -56,6 +56,10 @@ def test_npz_with_and_without_test_arrays(tmp_path):
     assert identities(read_splits(tmp_path / "b.npz").test, 1) == set(range(500, 620))
     apart = read_splits(tmp_path / "a.npz", test=tmp_path / "b.npz")
     assert identities(apart.test, 1) == set(range(120))
+    assert identities(read_splits(tmp_path / "b.npz", scale=2).test, 1) == set(range(250, 310))
+    np.savez(tmp_path / "c.npz", x=samples, y=labels, x_test=samples, y_test=labels - 1)
+    with pytest.raises(InputError, match=r"c.npz, x_test and y_test.* label 0 is -1"):
+        read_splits(tmp_path / "c.npz")
 
 
 def test_too_few_samples_are_refused(tmp_path):
@@ -79,3 +83,5 @@ def test_accuracy_and_loss():
     result = evaluate(lambda batch: 100 * batch, samples, labels, batch=4)
     assert result.accuracy == pytest.approx(100 * 14 / 15)
     assert result.loss == pytest.approx(100 / 15, rel=1e-5)
+    with pytest.raises(InputError, match=r"labels go up to 3, .* has 3 values a sample"):
+        evaluate(lambda batch: batch, samples, labels + 1)

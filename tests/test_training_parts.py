@@ -11,6 +11,7 @@ from dcc.training.settings import PruneSettings, TrainingSettings, training_sett
 torch = pytest.importorskip("torch")
 
 from dcc.training.compressed_weight import CompressedWeight  # noqa: E402
+from dcc.training.compressible import CompressibleModel  # noqa: E402
 from dcc.training.entropy_penalty import assign, code_bits, index_bits  # noqa: E402
 from dcc.training.masks import density_at, next_mask  # noqa: E402
 
@@ -82,6 +83,21 @@ def test_gradients_of_a_centroid_are_summed():
     np.testing.assert_allclose(weight.latent.grad, gradient.numpy() * (dense != 0))
 
 
+def test_weights_in_another_memory_layout_are_shared_alike():
+    """``module.to(memory_format=torch.channels_last)``: the same weight and the same gradients."""
+    values = torch.randn(8, 3, 3, 3, generator=generator())
+    values[values.abs() < 0.5] = 0.0
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        parameter = torch.nn.Parameter(values.to(memory_format=layout))
+        weight = CompressedWeight("w", parameter, LayerOptions(bits=3))
+        weight.share(0)
+        (weight.effective() * torch.arange(216.0).reshape(8, 3, 3, 3)).sum().backward()
+        found.append((weight.value(), parameter.grad, weight.centroids.grad))
+    for plain, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, plain)
+
+
 def test_reassignment_follows_the_weights():
     weight = weight_of([0.0, 1.0, 1.0, -1.0, -1.0] * 16, bits=2)
     weight.share(0)
@@ -118,6 +134,24 @@ def test_threshold_is_in_standard_deviations():
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
     expected = np.mean(np.abs(values) >= 1.5 * values.std())
     assert weight_of(values, threshold=1.5).density == pytest.approx(expected)
+
+
+def test_a_density_of_the_whole_model_is_divided_by_magnitude():
+    module = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    with torch.no_grad():
+        module[1].weight.mul_(1.5)
+    options = LayerOptions(density=0.25, scope="global")
+    model = CompressibleModel(
+        module, lambda name: options if name.endswith("weight") else LayerOptions()
+    )
+    model.prune(1.0, PruneSettings(), generator())
+    kept = [weight.kept for weight in model.weights.values()]
+    assert sum(kept) == 32
+    assert 0 < kept[0] < 16 < kept[1]
+    smallest = min(weight.value()[weight.mask].abs().min() for weight in model.weights.values())
+    assert smallest > max(
+        weight.latent.detach()[~weight.mask].abs().max() for weight in model.weights.values()
+    )
 
 
 def test_structures_that_cannot_be_trained_are_refused():

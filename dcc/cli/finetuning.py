@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     help="Written after each epoch.  [default: OUT.dcz.checkpoint, removed at the end]",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint.")
+@click.option(
+    "--recipe-output", metavar="FILE.yaml", help="Write the recipe, such as one that was found."
+)
 @json_option
 @common_options
 def finetune(
@@ -57,6 +60,7 @@ def finetune(
     scale: float | None,
     checkpoint: str | None,
     resume: bool,
+    recipe_output: str | None,
     json_file: str | None,
 ) -> int:
     """Prune, retrain and train codebooks on labelled data.
@@ -93,10 +97,22 @@ def finetune(
         raise
     if checkpoint is None:
         kept.unlink(missing_ok=True)
+    if recipe_output is not None:
+        write_recipe(recipe_output, result, model)
     write_json(json_file, result.to_json())
     print_report(dcc.inspect(output))
     print_result(result)
     return 0 if result.holds else 1
+
+
+def write_recipe(path: str, result: Finetuning, model: str) -> None:
+    """Write the recipe that was applied, with what it came to as its description."""
+    from dcc.files import atomic_write
+    from dcc.recipe_writing import recipe_yaml
+
+    summary = f"{result.ratio:.1f}x, {result.dense_accuracy:.2f} -> {result.accuracy:.2f} %"
+    with atomic_write(path) as file:
+        file.write(recipe_yaml(result.recipe, f"for {Path(model).name}: {summary}").encode())
 
 
 def print_epoch(report: EpochReport) -> None:

@@ -8,6 +8,7 @@ from dcc import __version__
 from dcc.cli.benching import bench
 from dcc.cli.compiling import compile_
 from dcc.cli.compressing import compress, decompress
+from dcc.cli.deploying import deploy
 from dcc.cli.finetuning import finetune
 from dcc.cli.inspecting import inspect, recipes, targets
 from dcc.cli.options import common_options
@@ -37,6 +38,7 @@ for _command in (
     sensitivity,
     tune,
     compile_,
+    deploy,
     run,
     verify,
     inspect,

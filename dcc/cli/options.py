@@ -67,6 +67,17 @@ def range_option(command: Command) -> Command:
     )(command)
 
 
+def place_options(command: Command) -> Command:
+    """Add ``--emulate`` and ``--rpc HOST:PORT``: where a module runs."""
+    emulate = click.option(
+        "--emulate",
+        is_flag=True,
+        help="Run a module for another processor under QEMU.",
+    )
+    rpc = click.option("--rpc", metavar="HOST:PORT", help="Run on a device with TVM's RPC server.")
+    return emulate(rpc(command))
+
+
 def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]] | None:
     """Read ``NAME=1,3,224,224`` from each value; a scalar is ``NAME=``.
 

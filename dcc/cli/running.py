@@ -9,6 +9,7 @@ import click
 from dcc.cli.options import (
     common_options,
     json_option,
+    place_options,
     range_option,
     read_inputs,
     seed_option,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.argument("module", metavar="OUT.so")
 @click.option("--input", "input_file", metavar="FILE.npz", help="Arrays by input name.")
 @click.option("--output", "output_file", metavar="FILE.npz", help="Save the outputs by name.")
+@place_options
 @range_option
 @seed_option
 @json_option
@@ -34,6 +36,8 @@ def run(
     module: str,
     input_file: str | None,
     output_file: str | None,
+    emulate: bool,
+    rpc: str | None,
     ranges: dict[str, tuple[float, float]],
     seed: int,
     json_file: str | None,
@@ -41,11 +45,11 @@ def run(
     """Run a module once, on random inputs if none are given."""
     import time
 
-    import dcc
     from dcc.cli.console import print_table, time_text, write_json
     from dcc.random_inputs import random_inputs
+    from dcc.running import load_for
 
-    loaded = dcc.load(module)
+    loaded = load_for(module, emulate=emulate, rpc=rpc)
     inputs = read_inputs(input_file)
     if inputs is None:
         inputs = dict(random_inputs(loaded.inputs, seed, ranges))
@@ -108,6 +112,7 @@ def _summary(name: str, values: np.ndarray) -> tuple[str, ...]:
     metavar="POINTS",
     help="Percentage points of accuracy that may be lost; decides instead of the tolerance.",
 )
+@place_options
 @range_option
 @seed_option
 @json_option
@@ -122,6 +127,8 @@ def verify(
     scale: float | None,
     tolerance: float,
     max_drop: float | None,
+    emulate: bool,
+    rpc: str | None,
     ranges: dict[str, tuple[float, float]],
     seed: int,
     json_file: str | None,
@@ -133,10 +140,11 @@ def verify(
     """
     import dcc
     from dcc.cli.console import shown_progress, write_json
+    from dcc.running import load_for
 
     with shown_progress():
         result = dcc.verify(
-            module,
+            load_for(module, emulate=emulate, rpc=rpc),
             reference,
             inputs=read_inputs(input_file),
             data=data,

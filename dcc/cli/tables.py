@@ -13,6 +13,11 @@ def print_report(report: Report) -> None:
     rows = [_row(layer) for layer in report.layers]
     print_table(_title(report), _COLUMNS, rows, left=2)
     print(_sums(report))
+    kernels = report.details.get("kernels", {})
+    if kernels:
+        print_table(
+            f"{len(kernels)} kernels", ("kernel", "schedule"), list(kernels.items()), left=2
+        )
 
 
 def _title(report: Report) -> str:

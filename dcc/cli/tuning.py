@@ -53,10 +53,11 @@ INTERRUPTED = 130
 )
 @click.option(
     "--runner",
-    type=click.Choice(("local", "rpc")),
+    type=click.Choice(("local", "rpc", "mca")),
     default="local",
     show_default=True,
-    help="Where candidates run: here, or on the devices of a tracker.",
+    help="Where candidates run: here, on the devices of a tracker, or nowhere: mca estimates the "
+    "cycles of an ARM core.",
 )
 @click.option("--tracker", metavar="HOST:PORT", help="TVM's RPC tracker, for --runner rpc.")
 @click.option("--key", metavar="KEY", help="Key of the devices at the tracker.")

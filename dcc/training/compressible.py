@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from dcc.passes.options import LayerOptions
+from dcc.passes.pruning import global_threshold
 from dcc.training.compressed_weight import CompressedWeight
 from dcc.training.settings import PruneSettings
 
@@ -38,6 +39,7 @@ class CompressibleModel:
             )
             if parameter.requires_grad and wanted and not options.skip:
                 self.weights[name] = CompressedWeight(name, parameter, options)
+        _divide_global_density(self.weights.values())
 
     def __call__(self, samples: torch.Tensor) -> torch.Tensor:
         """Compute the outputs for ``samples`` with the weights as they are stored."""
@@ -101,3 +103,17 @@ class CompressibleModel:
         self.module.load_state_dict(state["module"])
         for name, weight in self.weights.items():
             weight.load(state["weights"][name])
+
+
+def _divide_global_density(weights: Iterable[CompressedWeight]) -> None:
+    """Give weights that are pruned over the whole model the densities that come of it at first."""
+    groups: dict[float, list[CompressedWeight]] = {}
+    for weight in weights:
+        options = weight.options
+        if options.scope == "global" and options.threshold is None and options.density is not None:
+            groups.setdefault(options.density, []).append(weight)
+    for density, members in groups.items():
+        magnitudes = [weight.latent.detach().abs().cpu().numpy() for weight in members]
+        threshold = global_threshold(magnitudes, density)
+        for weight, magnitude in zip(members, magnitudes, strict=True):
+            weight.density = float((magnitude >= threshold).mean())

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dcc.datasets import LabelledData, read_arrays, read_labelled, read_split
+from dcc.datasets import LabelledData, checked, read_arrays, read_labelled, read_split
 from dcc.errors import InputError
 
 VALIDATION_SHARE = 1 / 12  # of MNIST's 60,000: 5,000
@@ -137,12 +137,10 @@ def _npz_test(path: str | Path, scale: float | None) -> tuple[LabelledData | Non
     arrays = read_arrays(path)
     if not {"x_test", "y_test"} <= arrays.keys():
         return None, ""
-    samples, labels = arrays["x_test"], arrays["y_test"]
-    if labels.shape != (len(samples),) or not len(labels):
-        raise InputError(
-            f"'{path}': expected x_test [N, ...] and y_test [N], got shapes "
-            f"{list(samples.shape)} and {list(labels.shape)}"
-        )
-    if scale not in (None, 1.0):
-        samples = (samples / scale).astype(np.float32)
-    return LabelledData(samples, labels), "x_test and y_test of the file"
+    held = checked(
+        f"{path}, x_test and y_test",
+        arrays["x_test"],
+        arrays["y_test"],
+        1.0 if scale is None else scale,
+    )
+    return held, "x_test and y_test of the file"

@@ -90,7 +90,7 @@ def finetune(
         splits = read_splits(Path(data), None if test is None else Path(test), scale)
     else:
         splits = data
-    chosen = _recipe(recipe, proto, splits, max_drop, target_ratio, seed)
+    chosen = _recipe(recipe, proto, splits, max_drop, target_ratio)
     training = OnnxTraining(proto, splits, chosen, epochs, seed)
     training.train(None if checkpoint is None else Path(checkpoint), resume, on_epoch)
     # Zeros and values are exact by now: compressing without loss finds masks and codebooks again.
@@ -100,6 +100,7 @@ def finetune(
         container.write(Path(output))
     return Finetuning(
         container=container,
+        recipe=chosen,
         splits=splits.describe(),
         epochs=training.reports,
         dense_bytes=_size(model),
@@ -119,7 +120,6 @@ def _recipe(
     splits: Splits,
     max_drop: float | None,
     target_ratio: float | None,
-    seed: int,
 ) -> Recipe:
     """Load the recipe that is named, or search one that keeps the limits."""
     if recipe is not None:
@@ -129,7 +129,7 @@ def _recipe(
         return default
     from dcc.training.recipe_search import search_recipe
 
-    found = search_recipe(model, splits, max_drop=max_drop, target_ratio=target_ratio, seed=seed)
+    found = search_recipe(model, splits, max_drop=max_drop, target_ratio=target_ratio)
     return replace(found, training=default.training)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch.nn import functional
 
+from dcc.errors import RecipeError
 from dcc.training.batches import Batches
 from dcc.training.compressible import CompressibleModel
 from dcc.training.epoch_report import EpochReport
@@ -111,6 +112,11 @@ class StageRun:
             self.optimizer.step()
             total += float(loss.detach())
         self.epoch += 1
+        if not math.isfinite(total):
+            raise RecipeError(
+                f"the training diverged: loss {float(total)} in epoch {self.epoch} of "
+                f"'{self.stage}'; give a smaller training.learning_rate"
+            )
         self._after_epoch(moved)
         return self._report(float(total) / max(steps, 1))
 

@@ -13,6 +13,7 @@ import onnx
 from dcc.compilation import compile as compile_model
 from dcc.container import Container
 from dcc.datasets import LabelledData
+from dcc.passes.options import Recipe
 from dcc.progress import track
 from dcc.runtime import load
 from dcc.training.epoch_report import EpochReport
@@ -26,6 +27,8 @@ class Finetuning:
     ----------
     container
         The compressed model.
+    recipe
+        The recipe that was applied: the one that was given, or the one that was found.
     splits
         One line about the data.
     epochs
@@ -42,6 +45,7 @@ class Finetuning:
     """
 
     container: Container = field(repr=False)
+    recipe: Recipe = field(repr=False)
     splits: str
     epochs: list[EpochReport] = field(repr=False)
     dense_bytes: int

@@ -30,6 +30,8 @@ LOSS_FLOOR = 1e-5
 """Added to what a step costs: below it, differences of the loss are noise."""
 RETRAINABLE = 0.5
 """Share of the accuracy that retraining is trusted to win back from pruning and sharing."""
+MARGIN = 1.1
+"""Retraining moves weights to codes that were rare: files come out some percent larger."""
 NAME = "found"
 
 Choices = dict[str, LayerChoice]
@@ -59,7 +61,6 @@ def search_recipe(
     *,
     max_drop: float | None = None,
     target_ratio: float | None = None,
-    seed: int = 0,
     retraining: bool = True,
 ) -> Recipe:
     """Find a recipe for a model that will be, or will not be, trained after compression.
@@ -73,20 +74,24 @@ def search_recipe(
         may be lost on top of that before it: learning wins back far more than that.
     target_ratio
         Bytes of the ONNX file over those of the container, to be reached.
-    seed
-        For callers that pass theirs on; the search draws nothing.
 
     Raises
     ------
     RecipeError
         Neither is given, or the ratio cannot be reached.
     """
-    del seed
     evaluator = Evaluator(model, splits.validation)
     sensitivity = sensitivity_of(model, evaluator)
     if retraining and max_drop is not None:
         max_drop += RETRAINABLE * sensitivity.accuracy
-    found = find_recipe(model, evaluator, sensitivity, max_drop=max_drop, target_ratio=target_ratio)
+    found = find_recipe(
+        model,
+        evaluator,
+        sensitivity,
+        max_drop=max_drop,
+        target_ratio=target_ratio,
+        margin=MARGIN if retraining else 1.0,
+    )
     return found.recipe
 
 
@@ -97,6 +102,7 @@ def find_recipe(
     *,
     max_drop: float | None = None,
     target_ratio: float | None = None,
+    margin: float = 1.0,
 ) -> FoundRecipe:
     """Find the smallest recipe within ``max_drop``, or the mildest that reaches ``target_ratio``.
 
@@ -104,6 +110,8 @@ def find_recipe(
     ----------
     evaluator, sensitivity
         Of ``model``; both on validation data.
+    margin
+        So many times ``target_ratio`` is looked for, where the smallest recipe allows it.
 
     Raises
     ------
@@ -114,7 +122,7 @@ def find_recipe(
         raise RecipeError("nothing to search for: give --max-drop, --target-ratio or both")
     path = _Path(model, evaluator, sensitivity)
     if target_ratio is not None:
-        found = path.found(path.reaching(target_ratio))
+        found = path.found(path.reaching(target_ratio, margin))
         if max_drop is not None and found.drop > max_drop + 1e-9:
             raise RecipeError(
                 f"{target_ratio:g}x costs {found.drop:.2f} points of accuracy without retraining, "
@@ -144,14 +152,17 @@ class _Path:
         self.steps = _steps(self.sensitivity.layers, self._arrays)
         self._dense_bytes = self.model.ByteSize()
 
-    def reaching(self, ratio: float) -> int:
+    def reaching(self, ratio: float, margin: float = 1.0) -> int:
         """First step whose container is small enough; bytes fall along the path, but for noise."""
         others = self._container_bytes(0) - self.steps[0][1]
-        wanted = self._dense_bytes / ratio
+        wanted = self._dense_bytes / (ratio * margin)
         for index, (_, size) in enumerate(self.steps):
             if others + size <= wanted * 1.01 and self._container_bytes(index) <= wanted:
                 return index
-        best = self._dense_bytes / self._container_bytes(len(self.steps) - 1)
+        last = len(self.steps) - 1
+        best = self._dense_bytes / self._container_bytes(last)
+        if best >= ratio:
+            return last
         raise RecipeError(
             f"the target ratio {ratio:g} is out of reach: density "
             f"{min(point.density for layer in self.sensitivity.layers for point in layer.points)} "

@@ -44,7 +44,7 @@ class SharedWeight(torch.autograd.Function):
     ) -> torch.Tensor:
         """Put ``centroids[codes]`` at the flat ``positions``, zero elsewhere."""
         context.save_for_backward(centroids, positions, codes)
-        dense = torch.zeros_like(weight)
+        dense = torch.zeros_like(weight, memory_format=torch.contiguous_format)
         dense.view(-1)[positions] = centroids[codes]
         return dense
 
@@ -59,6 +59,6 @@ class SharedWeight(torch.autograd.Function):
         summed = torch.zeros_like(centroids).index_add_(0, codes, kept)
         own = None
         if context.needs_input_grad[0]:
-            own = torch.zeros_like(gradient).contiguous()
+            own = torch.zeros_like(gradient, memory_format=torch.contiguous_format)
             own.view(-1)[positions] = kept
         return own, summed, None, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -150,7 +151,13 @@ def finetune(
         seed,
         _teacher(module) if settings.distillation else None,
     )
-    identity = {"training": settings.model_dump_json(), "seed": seed, "recipe": chosen.name}
+    shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
+    identity = {
+        "module": hashlib.sha256(repr(shapes).encode()).hexdigest(),
+        "recipe": hashlib.sha256(repr(describe_recipe(chosen)).encode()).hexdigest(),
+        "training": settings.model_dump_json(),
+        "seed": seed,
+    }
     path = None if checkpoint is None else Path(checkpoint)
     reports = run_stages(learning, identity, path, resume, on_epoch)
     with torch.no_grad():

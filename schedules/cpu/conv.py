@@ -46,7 +46,7 @@ def conv(
     tiles = choose_tiles(g, vector, tiling.tile_vectors)
     division = divide(packed, tiles, tiling.threads, tiling.decoded_bytes)
     with IRBuilder() as builder, T.prim_func():
-        T.func_name("conv")
+        T.func_name("pixels")
         x_shape = (shapes.batch, shapes.channels, shapes.height, shapes.width)
         y_shape = (shapes.batch, shapes.outputs, shapes.out_height, shapes.out_width)
         x = argument("x", _without_height(x_shape, spatial), dtype)

@@ -53,7 +53,7 @@ def matmul(
     division = divide(packed, tiles, tiling.threads, tiling.decoded_bytes)
     reader = pixel_reader(packed, accumulator, unit)
     with IRBuilder() as builder, T.prim_func():
-        T.func_name("matmul")
+        T.func_name("pixels")
         x = argument("x", (samples, packed.columns), dtype)
         reader.declare()
         epilogue.declare()
@@ -82,7 +82,7 @@ def _few_samples(
     """
     reader = make_reader(packed, samples, dtype, accumulator, unit)
     with IRBuilder() as builder, T.prim_func():
-        T.func_name("matmul_rows")
+        T.func_name(reader.rows_schedule)
         x = argument("x", (samples, packed.columns), dtype)
         reader.declare()
         epilogue.declare()

@@ -136,7 +136,8 @@ class _Unit:
             held = tir.const(0, "int32") if only else index - self.first
             with (
                 T.serial(0, lanes) as lane,
-                guard(index * lanes + lane, kernel.reader.packed),
+                # In another order of the rows, any slice may be the one with lanes to spare.
+                guard(kernel.reader.row(index, lane), kernel.reader.packed),
             ):
                 row = bind("row", held * lanes + lane)
                 if opening:

@@ -7,6 +7,7 @@ from tvm import tirx as tir
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.vector_units import VectorUnit
 from dcc.schedules.cpu.rows import Store, emit_rows
+from dcc.schedules.cpu.scalar_rows import ScalarReader, emit_scalar_rows, fits_scalars
 from dcc.schedules.cpu.vector_reader import VectorReader
 from dcc.schedules.cpu.vector_rows import emit_vector_rows, fits_vectors
 from dcc.schedules.cpu.weight_reader import WeightReader
@@ -18,6 +19,8 @@ def make_reader(
     """Reader for :func:`emit_product`; the kernel declares its parameters."""
     if unit is not None and fits_vectors(packed, samples, dtype, unit):
         return VectorReader(packed, accumulator, unit=unit)
+    if (unit is None or not unit.gathers) and fits_scalars(packed, accumulator):
+        return ScalarReader(packed, accumulator)
     return WeightReader(packed, accumulator)
 
 
@@ -40,5 +43,7 @@ def emit_product(
         emit_vector_rows(
             reader, samples, source, store, parallel=parallel, slices=slices, in_flight=in_flight
         )
+    elif isinstance(reader, ScalarReader):
+        emit_scalar_rows(reader, samples, source, store, parallel=parallel, slices=slices)
     else:
         emit_rows(reader, samples, source, store, parallel=parallel, slices=slices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from tvm import tirx as tir
 from tvm.tirx.script import builder as T
@@ -51,6 +52,8 @@ class VectorReader(WeightReader):
         The codebook in registers, where it fits.
     """
 
+    rows_schedule: ClassVar[str] = "vector_rows"
+
     unit: VectorUnit = field(kw_only=True)
     table: tir.Buffer | None = None
 
@@ -60,7 +63,7 @@ class VectorReader(WeightReader):
             return
         codebook = self.buffers["codebook"]
         entries, lanes = int(codebook.ty.shape[0]), self.unit.lanes
-        sizes = [size for size in sorted(self.unit.windows) if size >= entries]
+        sizes = [size for size in sorted(self.unit.tables) if size >= entries]
         if not sizes:
             return
         table = allocate("table", (sizes[0],), "float32")

@@ -41,6 +41,7 @@ def fits_vectors(packed: PackedWeight, samples: int, dtype: str, unit: VectorUni
     ]
     return (
         unit is not None
+        and (unit.gathers or packed.every_column)
         and unit.lanes == packed.lanes
         and dtype == "float32"
         and floats == ["float32"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
@@ -47,7 +47,11 @@ class WeightReader:
     ----------
     accumulator
         Type in which values are multiplied and summed.
+    rows_schedule
+        Name of the rows kernel that reads so.
     """
+
+    rows_schedule: ClassVar[str] = "rows"
 
     packed: PackedWeight
     accumulator: str = "float32"

@@ -95,7 +95,7 @@ def check_answer(results: Any, expected: list[np.ndarray]) -> None:
     """
     tensors = [results] if hasattr(results, "numpy") else list(results)
     for tensor, wanted in zip(tensors, expected, strict=True):
-        got = tensor.numpy()
+        got = np.asarray(tensor) if isinstance(tensor, np.ndarray) else tensor.numpy()
         scale = max(float(np.abs(wanted).max(initial=0)), 1e-6)
         error = float(np.abs(got.astype(np.float64) - wanted).max(initial=0)) / scale
         tolerance = TOLERANCES.get(got.dtype.name, 2e-5)

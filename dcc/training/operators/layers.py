@@ -31,8 +31,9 @@ def convolve(call: OperatorCall) -> torch.Tensor:
     """Convolution of any rank, grouped and dilated, with every ``auto_pad``."""
     weight = call.tensor(1)
     if weight.ndim == 4:
-        # A third quicker on the CPU; the layout of the weight decides that of the output.
-        weight = weight.contiguous(memory_format=torch.channels_last)
+        # Half the time on the CPU; the layout of the weight decides that of the output. Not
+        # `contiguous`, which leaves weights of one input channel, that are of either layout, alone.
+        weight = weight.to(memory_format=torch.channels_last)
     window = _Window(call, list(weight.shape[2:]))
     value, padding = window.split(call.tensor(), 0.0)
     convolution = _ranked(_CONVOLUTIONS, window.rank, call)

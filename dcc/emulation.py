@@ -1,0 +1,97 @@
+"""A module for another architecture, run by the runner for devices under QEMU's user mode.
+
+Slow (some 0.3 GFLOP/s) and exact: the instructions are those of the device. Every call is a process
+of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dcc.codegen.module_file import read_module
+from dcc.device_runtime import cached_runner
+from dcc.errors import ModuleError
+from dcc.input_arrays import InputArrays
+from dcc.targets.emulation import emulator_for
+from dcc.tensor_spec import TensorSpec
+
+_THREADS = "TVM_NUM_THREADS"
+_MOST_SECONDS = 1800
+
+
+class EmulatedModule:
+    """Called like :class:`dcc.Module`; makes the runner at the first call."""
+
+    def __init__(self, path: str | Path) -> None:
+        file = read_module(path)
+        self.metadata = file.metadata
+        self.inputs = [TensorSpec.from_json(spec) for spec in self.metadata["inputs"]]
+        self.outputs = [TensorSpec.from_json(spec) for spec in self.metadata["outputs"]]
+        self._path = Path(path).resolve()
+        self._triple = str(self.metadata["target"].get("mtriple", ""))
+        self._arrays = InputArrays(self.inputs)
+
+    def __call__(
+        self, *inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike]
+    ) -> list[npt.NDArray[Any]]:
+        """Run the model once.
+
+        Raises
+        ------
+        InputError
+            Wrong number, names, shapes or dtypes of inputs.
+        TargetError
+            The emulator, the compiler of the runner or TVM's runtime is missing.
+        ModuleError
+            The program failed; the message has what it said.
+        """
+        self._arrays.fill(inputs)
+        command = [*emulator_for(self._triple), str(cached_runner(self._triple)), str(self._path)]
+        with tempfile.TemporaryDirectory(prefix="dcc-") as folder:
+            command += ["-o", folder]
+            for number, array in enumerate(self._arrays.arrays):
+                file = Path(folder) / f"input_{number}.npy"
+                np.save(file, array)
+                command.append(str(file))
+            result = self._run(command)
+            if result.returncode:
+                said = (result.stderr or result.stdout).strip().splitlines()[-3:]
+                raise ModuleError(
+                    f"'{self._path}' failed under {Path(command[0]).name} "
+                    f"({'; '.join(said) or f'exit code {result.returncode}'}): compile it again"
+                )
+            return [
+                _as_spec(np.load(Path(folder) / f"output_{number}.npy"), spec)
+                for number, spec in enumerate(self.outputs)
+            ]
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run the emulator on one thread: several that wait for each other hang at times."""
+        environment = {_THREADS: "1", **os.environ}
+        try:
+            return subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment,
+                timeout=_MOST_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise ModuleError(
+                f"'{self._path}' did not end within {_MOST_SECONDS} s under "
+                f"{Path(command[0]).name}: run it on a device (--rpc HOST:PORT)"
+            ) from None
+
+
+def _as_spec(array: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:
+    """TVM keeps booleans in bytes."""
+    return array.view(np.bool_) if spec.dtype == "bool" and array.dtype != np.bool_ else array
