@@ -30,7 +30,7 @@ from dcc.codegen.standalone_interface import (
     source,
 )
 from dcc.compressed_module import Source, compressed_module
-from dcc.errors import CompileError, ModelError, OutputError
+from dcc.errors import CompileError, ModelError, OutputError, TargetError
 from dcc.passes.call_sequence import CallSequence, TensorValue, call_sequence
 from dcc.passes.pipeline import compilation_steps
 from dcc.passes.select_storage import check_choice
@@ -110,6 +110,11 @@ def deploy_standalone(
             ".dcz that it was compiled from"
         )
     device = _one_core(target if isinstance(target, Target) else get_target(target))
+    if device.gpu is not None:
+        raise TargetError(
+            f"'{device.name}' is a card: a library without a runtime is for processors; "
+            "'dcc compile' makes a module for it"
+        )
     compiler_for(device.triple)  # before the work: is there one?
     prepared = compressed_module(model, device, recipe, shapes)
     steps = compilation_steps(prepared.table, device, storage, objective, at_load=False)

@@ -16,6 +16,7 @@ from dcc.errors import ModuleError, TargetError, TuningError
 from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.cuda.packing import block_packing
 from dcc.schedules.layer_shape import LayerShape
+from dcc.standalone import deploy_standalone
 from dcc.targets import cuda
 from dcc.targets.cuda_toolchain import find_device_compiler
 from dcc.targets.registry import get_target, list_targets
@@ -112,6 +113,12 @@ def test_tuning_is_refused(tmp_path):
     model, _ = CASES["gemm"]()
     with pytest.raises(TuningError, match="'cuda-sm90' cannot be tuned"):
         dcc.tune(model, tmp_path / "records", target="cuda-sm90")
+
+
+def test_libraries_without_a_runtime_are_refused(tmp_path):
+    model, _ = CASES["gemm"]()
+    with pytest.raises(TargetError, match="'cuda-sm90' is a card"):
+        deploy_standalone(model, tmp_path, target="cuda-sm90")
 
 
 @pytest.fixture(scope="module")

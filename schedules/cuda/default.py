@@ -13,7 +13,13 @@ from dcc.targets.target import Target
 def default_rules() -> list[dlight.ScheduleRule]:
     """Make the rules, preferred ones first; the last one takes every loop nest."""
     gpu = dlight.gpu
-    rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
+    rules = {
+        "dlight.matmul": gpu.Matmul(),
+        "dlight.gemv": gpu.GEMV(),
+        "dlight.reduction": gpu.Reduction(),
+        "dlight.general_reduction": gpu.GeneralReduction(),
+        "dlight.fallback": gpu.Fallback(),
+    }
     # Reductions across threads are the part of a schedule that its lowering may still refuse.
     passes = s_tir.transform
     lowering = tvm.transform.Sequential(
@@ -22,12 +28,12 @@ def default_rules() -> list[dlight.ScheduleRule]:
     return [GuardedRule(rule, type(rule).__name__.lower(), lowering) for rule in rules]
 
 
-def apply_rules(function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
-    """Schedule one function."""
+def apply_rules(function: tirx.PrimFunc, target: Target, name: str) -> tirx.PrimFunc:
+    """Schedule one function, which is called ``name`` from then on."""
     module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
     with target.tvm_target():
         scheduled = dlight.ApplyDefaultSchedule(*default_rules())(module)["main"]
-    return scheduled.without_attr("global_symbol")
+    return scheduled.with_attr("global_symbol", name)
 
 
 def apply_default_schedules(module: tvm.IRModule, target: Target) -> tvm.IRModule:

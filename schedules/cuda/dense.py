@@ -42,7 +42,7 @@ def dense_matmul(
 
     y = te.compute(sums.shape, finish, "y")
     function = te.create_prim_func([x, weight, *factors.values(), y])
-    return apply_rules(function, target)
+    return apply_rules(function, target, "matmul_dense")
 
 
 def _product(x: te.Tensor, weight: te.Tensor, accumulator: str) -> te.Tensor:
