@@ -25,7 +25,7 @@ def default_rules() -> list[dlight.ScheduleRule]:
     lowering = tvm.transform.Sequential(
         [passes.CanonicalizeLoop(), passes.LowerCrossThreadReduction()]
     )
-    return [GuardedRule(rule, type(rule).__name__.lower(), lowering) for rule in rules]
+    return [GuardedRule(rule, name, lowering) for name, rule in rules.items()]
 
 
 def apply_rules(function: tirx.PrimFunc, target: Target, name: str) -> tirx.PrimFunc:
