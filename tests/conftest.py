@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import settings
@@ -35,9 +36,16 @@ def pytest_addoption(parser):
     parser.addoption(
         "--slow", action="store_true", help="also run the full matrix of models and storage forms"
     )
+    parser.addoption("--part", metavar="K/N", help="run every N-th test, from the K-th on")
 
 
 def pytest_collection_modifyitems(config, items):
+    if part := config.getoption("--part"):
+        which, parts = map(int, part.split("/"))
+        chosen = [crc32(item.nodeid.encode()) % parts == which - 1 for item in items]
+        left_out = [item for item, taken in zip(items, chosen, strict=True) if not taken]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item, taken in zip(items, chosen, strict=True) if taken]
     on_card = [item for item in items if "gpu" in item.keywords]
     if on_card and find_card() is None:
         for item in on_card:

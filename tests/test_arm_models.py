@@ -10,6 +10,7 @@ from dcc.compilation import compile as compile_model
 from dcc.emulation import EmulatedModule
 from dcc.errors import InputError, ModuleError
 
+pytestmark = pytest.mark.emulated
 FORMS = ["dense", "codebook", "sparse", "huffman"]
 QUICK = [
     "lenet300100_caffe_mnist_pruned_dns",

@@ -19,6 +19,8 @@ from dcc.schedules.kernels import build_decoder, build_kernel, pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.registry import get_target
 
+pytestmark = pytest.mark.emulated
+
 # (rows, segments, phases, words of a load): the blocks of the default schedule, and odd ones.
 SPLITS = [
     (32, 16, 1, 1),

@@ -18,6 +18,7 @@ from test_model_matrix import QUICK, RANGES, SHAPES, SLOW
 import dcc
 from dcc.random_inputs import random_inputs
 
+pytestmark = pytest.mark.emulated
 TOLERANCES = {"half_precision": 2e-3}
 QUICK_CASES = {("branches", "dense"), ("other_readers", "huffman"), ("gru", "sparse")}
 QUICK_MODELS = {("lenet300100_caffe_mnist_pruned_dns", "auto"), ("tflm_mnist_lstm20", "huffman")}
