@@ -117,7 +117,7 @@ def _rows(grid: Array, packed: PackedWeight) -> Array:
 def _uncoded(packed: PackedWeight, name: str) -> Integers:
     """Symbols of an array, one row a step."""
     symbols = packed.arrays[name].astype(np.int64)
-    if name == "entries" and packed.split is not None:
+    if name == "entries" and packed.split is not None and packed.form == "sparse":
         size = entry_bytes(packed.code_bits, packed.gap_bits)
         return entries_of_words(packed.arrays[name].astype(np.uint32), size)
     if name != "entries" or not packed.window:
