@@ -112,7 +112,7 @@ def verify(
     ours = module if isinstance(module, Module) else load(module, driver)
     theirs = ReferenceModel(reference)
     theirs.check_interface(ours.inputs, ours.outputs)
-    comparison = _Comparison(ours, theirs)
+    comparison = _Comparison(ours, theirs, integer_reference(ours))
     if data is not None:
         comparison.run_labelled(read_labelled(data, scale))
     if data is None or inputs is not None:
@@ -150,6 +150,7 @@ def _draws(
 class _Comparison:
     module: Module
     reference: ReferenceModel
+    integers: Module | None = None
     differences: list[OutputDifference] = field(default_factory=list)
     runs: int = 0
     right: tuple[int, int] | None = None
@@ -157,7 +158,6 @@ class _Comparison:
     unequal: int = 0
 
     def __post_init__(self) -> None:
-        self.integers = integer_reference(self.module)
         self.differences = [OutputDifference(spec.name) for spec in self.module.outputs]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
