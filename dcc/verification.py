@@ -113,7 +113,7 @@ def verify(
     ours = load(module, driver) if isinstance(module, str | Path) else module
     theirs = ReferenceModel(reference)
     theirs.check_interface(ours.inputs, ours.outputs)
-    comparison = _Comparison(ours, theirs)
+    comparison = _Comparison(ours, theirs, integer_reference(ours))
     if data is not None:
         comparison.run_labelled(read_labelled(data, scale))
     if data is None or inputs is not None:
@@ -151,6 +151,7 @@ def _draws(
 class _Comparison:
     module: RunnableModule
     reference: ReferenceModel
+    integers: Module | None = None
     differences: list[OutputDifference] = field(default_factory=list)
     runs: int = 0
     right: tuple[int, int] | None = None
@@ -158,7 +159,6 @@ class _Comparison:
     unequal: int = 0
 
     def __post_init__(self) -> None:
-        self.integers = integer_reference(self.module)
         self.differences = [OutputDifference(spec.name) for spec in self.module.outputs]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
