@@ -37,7 +37,7 @@ from dcc.passes.select_storage import check_choice
 from dcc.schedules.raw_kernels import RawKernels, build_raw
 from dcc.targets.registry import get_target
 from dcc.targets.target import Target
-from dcc.targets.toolchain import archiver_for, compiler_for, run_compiler
+from dcc.targets.toolchain import archiver_for, objects_triple, run_compiler
 
 if TYPE_CHECKING:
     from dcc.passes.options import Recipe
@@ -115,7 +115,7 @@ def deploy_standalone(
             f"'{device.name}' is a card: a library without a runtime is for processors; "
             "'dcc compile' makes a module for it"
         )
-    compiler_for(device.triple)  # before the work: is there one?
+    objects_triple(device.triple)  # before the work: is there a compiler?
     prepared = compressed_module(model, device, recipe, shapes)
     steps = compilation_steps(prepared.table, device, storage, objective, at_load=False)
     module = prepared.pipeline.run(prepared.module, steps)
@@ -255,9 +255,9 @@ def _write(
             run_compiler(
                 [*options, f"-I{folder}", "-c", code, "-o", objects[1]],
                 "compiling the C interface",
-                target.triple,
+                objects_triple(target.triple),
             )
-            _archive(objects, folder / f"lib{name}.a", target.triple)
+            _archive(objects, folder / f"lib{name}.a", objects_triple(target.triple))
             sizes = [object_sizes(each) for each in objects]
     except OSError as error:
         raise OutputError(

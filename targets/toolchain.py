@@ -87,6 +87,28 @@ def run_compiler(arguments: Sequence[str | Path], purpose: str, triple: str = ""
         )
 
 
+def objects_triple(triple: str) -> str:
+    """Triple whose compiler makes objects for ``triple`` that need no C library.
+
+    Android's own where its NDK is there, else that of Linux for the same processor: calls and data
+    are alike.
+
+    Raises
+    ------
+    TargetError
+        There is no compiler.
+    """
+    try:
+        compiler_for(triple)
+    except TargetError:
+        linux = triple.replace("-android", "-gnu")
+        if linux == triple:
+            raise
+        compiler_for(linux)
+        return linux
+    return triple
+
+
 def archiver_for(triple: str) -> Command:
     """Command that makes static libraries for ``triple``: the ``ar`` of its compiler.
 

@@ -9,7 +9,7 @@ from dcc.targets import processor, registry, toolchain
 from dcc.targets.emulation import emulator_for
 from dcc.targets.registry import get_target
 from dcc.targets.target import Target
-from dcc.targets.toolchain import compiler_for
+from dcc.targets.toolchain import compiler_for, objects_triple
 
 TRIPLE, ANDROID = "aarch64-linux-gnu", "aarch64-linux-android"
 
@@ -66,6 +66,16 @@ def test_the_ndk_is_found_by_its_folder(monkeypatch, tmp_path):
     compiler = program(tmp_path / "ndk", name)
     monkeypatch.setenv("ANDROID_NDK_ROOT", str(tmp_path / "ndk"))
     assert compiler_for(ANDROID) == (compiler,)
+
+
+def test_objects_for_android_need_no_ndk(monkeypatch, tmp_path):
+    with pytest.raises(TargetError, match="package g"):
+        objects_triple(ANDROID)
+    program(tmp_path, f"{TRIPLE}-g++")
+    assert objects_triple(ANDROID) == objects_triple(TRIPLE) == TRIPLE
+    program(tmp_path / "ndk", f"toolchains/llvm/prebuilt/linux-x86_64/bin/{ANDROID}24-clang++")
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path / "ndk"))
+    assert objects_triple(ANDROID) == ANDROID
 
 
 def test_missing_emulator_is_one_clear_error(monkeypatch, tmp_path):
