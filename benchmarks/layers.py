@@ -29,6 +29,7 @@ from layer_cases import CONVOLUTIONS, LAYERS, Case, at_density, layer_model
 from ratios import DENSE, INT8, Row, print_rows, record, setting, setting_line, write_json
 
 import dcc
+from dcc.targets.cuda import find_card
 from dcc.targets.registry import get_target
 
 ALL, NONE = "all", "none"
@@ -167,6 +168,8 @@ def run_on_card(options: argparse.Namespace) -> None:
             path = prepare_kernels(case, forms, options.batch, target, options.folder)
         paths.append(path)
     if not options.prepare:
+        if find_card() is None:
+            raise SystemExit("there is no CUDA card to time kernels on; --prepare makes them")
         from cuda_timing import time_all
 
         time_all(paths, options.json)
