@@ -21,6 +21,7 @@ from cuda_packing import pack_arrays, weight_of
 from layer_cases import LAYERS
 
 LEVEL2_SHARE = 4
+MOST_ERROR = 1e-5
 LEAST_LAUNCHES, REPLAYS = 64, 15
 OPPONENTS = ("cublas", "cusparse")
 CASES = {case.name: case for case in LAYERS}
@@ -158,6 +159,8 @@ class Bench:
         make(0)()
         torch.cuda.synchronize()
         error = float(np.abs(y.cpu().numpy() - wanted).max() / np.abs(wanted).max())
+        if not error <= MOST_ERROR:
+            raise ValueError(f"a kernel is off by {error:.1e} of the largest result")
         seconds = median_seconds(rotated(make, count), torch)
         return {"seconds": seconds, "error": error, "bytes": nbytes}
 

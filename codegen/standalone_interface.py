@@ -7,12 +7,12 @@ workspace, weights in read-only data.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 from dcc.codegen.raw_values import numpy_dtype
+from dcc.errors import CompileError
 
 ALIGNMENT = 64
 """Of the workspace and of the caller's tensors, in bytes: kernels load whole vectors."""
@@ -36,7 +36,12 @@ class Port:
     @property
     def c_type(self) -> str:
         """Type of its elements in C."""
-        return _C_TYPES.get(self.dtype, "uint8_t")
+        if self.dtype not in _C_TYPES:
+            raise CompileError(
+                f"'{self.name}' is {self.dtype}, which C has no type for: expected one of "
+                f"{', '.join(_C_TYPES)}; deploy it without --standalone"
+            )
+        return _C_TYPES[self.dtype]
 
     @property
     def nbytes(self) -> int:
@@ -285,8 +290,3 @@ def _pointer(place: Place) -> str:
     if place.where in ("input", "output"):
         return f"(void *){place.where}_{place.at}"
     return f"{place.where} + {place.at}"
-
-
-def check_names(ports: Sequence[Port]) -> list[str]:
-    """Return the types that C lacks."""
-    return sorted({port.dtype for port in ports if port.dtype not in _C_TYPES})

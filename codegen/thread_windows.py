@@ -23,9 +23,6 @@ class ThreadWindows:
         The lane of the thread, of ``lanes``.
     """
 
-    within_turn = False
-    """Every thread refills when it has to, behind the last symbol of any entry."""
-
     def __init__(self, lane: tir.Expr, lanes: int, stream: tir.Buffer, spec: DecodeSpec) -> None:
         self.lane = lane
         self.lanes = lanes

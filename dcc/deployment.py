@@ -15,6 +15,7 @@ from dcc.device_runtime import (
     runner_source,
 )
 from dcc.errors import CompileError, OutputError, TargetError
+from dcc.running import check_place
 from dcc.tensor_spec import TensorSpec
 
 _PAGE = """\
@@ -80,7 +81,7 @@ def deploy(
     Parameters
     ----------
     module
-        What ``dcc compile`` has written, for any target.
+        What ``dcc compile`` has written for a processor.
     output
         The folder, made where it is missing; files of these names in it are replaced.
     fetch_runtime
@@ -93,6 +94,7 @@ def deploy(
     ModuleError, TargetError, OutputError
     """
     file = read_module(module)
+    check_place(file.metadata, module, "'dcc deploy'")
     triple = str(file.metadata["target"].get("mtriple", ""))
     libraries = None
     if runtime is not None:

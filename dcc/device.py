@@ -113,7 +113,7 @@ class CudaWeights(DeviceWeights):
     def _empty(self, shape: Sequence[int], dtype: str) -> Any:
         import tvm_ffi
 
-        kind = tvm_ffi.dtype("bool" if dtype == "bool" else dtype)
+        kind = tvm_ffi.dtype(dtype)
         return self._call["make"](tvm_ffi.Shape(tuple(shape)), kind, self._device, None)
 
     def _placed(self, weights: bytes, place: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ from dcc.codegen.module_file import read_module
 from dcc.device_runtime import cached_runner
 from dcc.errors import ModuleError
 from dcc.input_arrays import InputArrays
+from dcc.running import check_place
 from dcc.targets.emulation import emulator_for
 from dcc.tensor_spec import TensorSpec
 
@@ -32,6 +33,7 @@ class EmulatedModule:
 
     def __init__(self, path: str | Path) -> None:
         file = read_module(path)
+        check_place(file.metadata, path, "--emulate")
         self.metadata = file.metadata
         self.inputs = [TensorSpec.from_json(spec) for spec in self.metadata["inputs"]]
         self.outputs = [TensorSpec.from_json(spec) for spec in self.metadata["outputs"]]

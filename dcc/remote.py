@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dcc.codegen.module_file import read_module
 from dcc.errors import InputError, ModuleError, TargetError
 from dcc.input_arrays import InputArrays
+from dcc.running import check_place
 from dcc.tensor_spec import TensorSpec
 
 _TIMEOUT_SECONDS = 60
@@ -26,6 +27,7 @@ class RemoteModule:
 
     def __init__(self, path: str | Path, address: str) -> None:
         file = read_module(path)
+        check_place(file.metadata, path, "--rpc")
         self.metadata = file.metadata
         self.inputs = [TensorSpec.from_json(spec) for spec in self.metadata["inputs"]]
         self.outputs = [TensorSpec.from_json(spec) for spec in self.metadata["outputs"]]

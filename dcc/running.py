@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from dcc.errors import InputError
+from dcc.errors import InputError, TargetError
 from dcc.tensor_spec import TensorSpec
 
 
@@ -23,6 +23,22 @@ class RunnableModule(Protocol):
         self, *inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike]
     ) -> list[npt.NDArray[Any]]:
         """Run the model once."""
+
+
+def check_place(metadata: Mapping[str, Any], path: str | Path, place: str) -> None:
+    """Refuse a module that needs more than a processor where only a processor is served.
+
+    Raises
+    ------
+    TargetError
+        It has weights on a card, or layers for an accelerator.
+    """
+    for key, device in (("device", "a card"), ("accelerator", "an accelerator")):
+        if key in metadata:
+            raise TargetError(
+                f"'{path}' is for {device}: {place} is for modules of processors; 'dcc run' runs "
+                "it on a machine that has the device"
+            )
 
 
 def load_for(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -58,8 +57,6 @@ class Standalone:
     workspace
         What the caller provides; ``activations`` is the largest sum of temporary tensors that live
         at one time, which no plan can go below.
-    stack
-        Of the kernel that needs most.
     """
 
     folder: Path
@@ -69,7 +66,6 @@ class Standalone:
     writable: int = 0
     workspace: int = 0
     activations: int = 0
-    stack: int = 0
     files: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -267,7 +263,6 @@ def _write(
     result.code, result.read_only, result.writable = (
         sum(parts) for parts in zip(*sizes, strict=True)
     )
-    result.stack = _stack(kernels.module.inspect_source("asm"))
     result.files = [f"lib{name}.a", f"{name}.h", "example.c"]
 
 
@@ -279,9 +274,3 @@ def _archive(objects: Sequence[Path], library: Path, triple: str) -> None:
         raise CompileError(
             f"making '{library}' failed ({command[0]}): {done.stderr.strip()[-500:]}"
         )
-
-
-def _stack(assembly: str) -> int:
-    """Bytes of the largest stack frame, by what the unwinding directives say."""
-    sizes = re.findall(r"\.cfi_def_cfa_offset (\d+)", assembly)
-    return max(map(int, sizes), default=0)

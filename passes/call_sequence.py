@@ -31,7 +31,6 @@ class TensorValue:
 
     number: int
     nbytes: int
-    dtype: str
     constant: np.ndarray | None = field(default=None, compare=False)
 
 
@@ -113,7 +112,7 @@ class _Reader:
     def _constant(self, constant: GenericConst) -> TensorValue:
         array = np.ascontiguousarray(constant.value.numpy())
         self.count += 1
-        return TensorValue(self.count, array.nbytes, array.dtype.name, array)
+        return TensorValue(self.count, array.nbytes, array)
 
     def _new(self, kind: relax.TensorType) -> TensorValue:
         if not isinstance(kind, relax.TensorType):
@@ -122,4 +121,4 @@ class _Reader:
         dtype = str(kind.dtype.dtype)
         self.count += 1
         bits = tvm.DataType(dtype).bits
-        return TensorValue(self.count, int(np.prod(shape, dtype=np.int64)) * -(-bits // 8), dtype)
+        return TensorValue(self.count, int(np.prod(shape, dtype=np.int64)) * -(-bits // 8))

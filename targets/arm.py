@@ -14,7 +14,6 @@ from dcc.targets.target import Caches, EnergyTable, Pipeline, Target
 
 LINUX, ANDROID = "aarch64-linux-gnu", "aarch64-linux-android"
 VECTOR_FLOATS = 4
-VECTOR_REGISTERS = 32
 _BASE = ("neon",)
 _DOT_PRODUCTS = (*_BASE, "dotprod", "fullfp16")
 _KIB, _MIB = 1024, 1024 * 1024
@@ -49,7 +48,6 @@ class _Core:
             cores=4,
             caches=self.caches,
             energy=self.energy,
-            vector_registers=VECTOR_REGISTERS,
             memory_bandwidth=self.bandwidth,
             cache_bandwidth=self.cache_bandwidth,
             pipeline=Pipeline(self.clock, self.model),

@@ -10,20 +10,8 @@ from dcc.errors import TargetError
 from dcc.targets.target import Caches, EnergyTable, Gpu, Target
 
 _KIB, _MIB = 1024, 1024 * 1024
-AMPERE = Gpu(
-    multiprocessors=108,
-    shared_bytes=48 * _KIB,
-    memory_bytes_per_nanosecond=1555.0,
-    level2_bytes_per_nanosecond=4000.0,
-    float_operations_per_nanosecond=19_500.0,
-)
-HOPPER = Gpu(
-    multiprocessors=132,
-    shared_bytes=48 * _KIB,
-    memory_bytes_per_nanosecond=3350.0,
-    level2_bytes_per_nanosecond=5500.0,
-    float_operations_per_nanosecond=60_000.0,
-)
+AMPERE = Gpu(multiprocessors=108, shared_bytes=48 * _KIB)
+HOPPER = Gpu(multiprocessors=132, shared_bytes=48 * _KIB)
 # HBM moves a 32-bit word for about 7 pJ a bit less than the DRAM of Horowitz's table; a 4 nm
 # process takes about a tenth of the 45 nm figures for arithmetic (Jouppi et al. 2021, Table 2).
 _ENERGY = EnergyTable(

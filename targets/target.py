@@ -65,20 +65,12 @@ class Gpu:
         Threads that run in lockstep; ``block_threads`` the most of a block.
     shared_bytes
         Shared memory that any block may have.
-    memory_bytes_per_nanosecond, level2_bytes_per_nanosecond, float_operations_per_nanosecond
-        Rates of the whole card, by its data sheet.
-    launch_nanoseconds
-        What starting and ending a kernel takes at least, between two that follow each other.
     """
 
     multiprocessors: int
     warp: int = 32
     block_threads: int = 1024
     shared_bytes: int = 48 * 1024
-    memory_bytes_per_nanosecond: float = 1000.0
-    level2_bytes_per_nanosecond: float = 3000.0
-    float_operations_per_nanosecond: float = 10_000.0
-    launch_nanoseconds: float = 2000.0
 
 
 @dataclass(frozen=True)
@@ -99,8 +91,6 @@ class Target:
         Width of a vector register in float32 elements.
     cores : int
         Threads that work at a time.
-    vector_registers : int
-        Vector registers of a core; 0: as many as x86 has of that width.
     memory_bandwidth, cache_bandwidth : float
         Bytes a nanosecond: main memory, and the last cache level for each core. The defaults were
         measured on two cores of an x86 server (dense products of 16 to 411 MB).
@@ -122,7 +112,6 @@ class Target:
     cores: int
     caches: Caches = field(default_factory=Caches)
     energy: EnergyTable = field(default_factory=EnergyTable)
-    vector_registers: int = 0
     memory_bandwidth: float = 30.0
     cache_bandwidth: float = 53.0
     scratch_bytes: int = 0
@@ -132,19 +121,11 @@ class Target:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
-        if not self.vector_registers:
-            registers = 32 if self.vector_floats >= 16 else 16
-            object.__setattr__(self, "vector_registers", registers)
 
     @property
     def triple(self) -> str:
         """Target triple of its code, such as ``aarch64-linux-gnu``; empty: the compiler's own."""
         return str(self.options.get("mtriple", ""))
-
-    @property
-    def architecture(self) -> str:
-        """First part of the triple: ``x86_64``, ``aarch64``, ..."""
-        return self.triple.partition("-")[0]
 
     @property
     def kind(self) -> str:

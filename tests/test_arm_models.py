@@ -5,6 +5,7 @@ import onnx
 import pytest
 from coded_models import conv1d, conv2d, gather, gemm, lstm, matmul_sizes
 from emulated import agrees_under_emulation, needs_runtime
+from test_model_matrix import QUICK, RANGES, SHAPES, SLOW
 
 from dcc.compilation import compile as compile_model
 from dcc.emulation import EmulatedModule
@@ -12,32 +13,6 @@ from dcc.errors import InputError, ModuleError
 
 pytestmark = pytest.mark.emulated
 FORMS = ["dense", "codebook", "sparse", "huffman"]
-QUICK = [
-    "lenet300100_caffe_mnist_pruned_dns",
-    "lenet5_caffe_mnist_pruned_dns",
-    "mnist_cntk_zoo",
-    "tflm_mnist_lstm20",
-    "mlperf_tiny_kws_dscnn_f32",
-    "dtln_noise_suppression_lstm_stage1",
-]
-SLOW = [
-    "arm_kws_cnn_l",
-    "arm_kws_dnn_l",
-    "arm_kws_ds_cnn_l",
-    "dtln_noise_suppression_lstm_stage2",
-    "lenet300100_caffe_mnist_dense",
-    "lenet5_caffe_mnist_dense",
-    "mlperf_tiny_ad_autoencoder_f32",
-    "mlperf_tiny_vww_mobilenetv1_025_96_f32",
-    "mobilenet_v2_1.0_224_imagenet_dequantised_u8",
-    "resnet20_cifar10_akamaster",
-    "resnet56_cifar10_akamaster",
-    "silero_vad_lstm_op18_ifless",
-    "squeezenet_v1.0_deep_compressed_decoded",
-    "ultraface_rfb320_simplified",
-]
-SHAPES = {"silero_vad_lstm_op18_ifless": {"input": (1, 576), "state": (2, 1, 128)}}
-RANGES = {"silero_vad_lstm_op18_ifless": {"sr": (16000, 16000)}}
 MODELS = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 

@@ -134,4 +134,3 @@ def test_data_of_the_cores():
         assert (target.pipeline.clock, target.memory_bandwidth) == (clock, bandwidth)
         assert target.features <= set(codegen.llvm_get_cpu_features(target.tvm_target()))
         assert target.features <= processor.CHECKABLE_FEATURES
-        assert target.vector_registers == 32

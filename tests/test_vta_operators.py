@@ -7,6 +7,9 @@ from onnx_models import make_model, single_node
 
 import dcc
 from dcc.accelerator.reference import ReferenceExecutor
+from dcc.deployment import deploy
+from dcc.errors import TargetError
+from dcc.running import load_for
 
 RANDOM = np.random.default_rng(0)
 GRID = np.linspace(-0.7, 0.7, 15).astype(np.float32)  # zero among them: 15 levels
@@ -42,11 +45,15 @@ QUICK = {
 }
 
 
-@pytest.mark.parametrize("form", ["dense", "blocks", "codebook", "huffman"])
-@pytest.mark.parametrize("name", OPERATORS)
-def test_operator(name, form, request):
-    if (name, form) not in QUICK and not request.config.getoption("--slow"):
-        pytest.skip("part of the full matrix: --slow runs it")
+PAIRS = [
+    pytest.param(name, form, marks=[] if (name, form) in QUICK else [pytest.mark.slow])
+    for name in OPERATORS
+    for form in ("dense", "blocks", "codebook", "huffman")
+]
+
+
+@pytest.mark.parametrize(("name", "form"), PAIRS)
+def test_operator(name, form):
     operator, arrays, attributes = OPERATORS[name]
     constants = range(1, len(arrays))
     model, feeds = single_node(operator, arrays, attributes, constants=constants)
@@ -79,3 +86,41 @@ def test_a_constant_scale_keeps_the_codebook():
     x = data(1, 16, 6, 6)
     reference = module.on(ReferenceExecutor(module.accelerator.operations))
     np.testing.assert_array_equal(module(x)[0], reference(x)[0])
+
+
+def test_a_bias_that_leaves_no_room_among_the_weights():
+    """A kernel of 32 x 32 fills the scratchpad of weights: the bias stands elsewhere."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["y"], transB=1),
+    ]
+    constants = {"w": data(10, 16 * 32 * 32) / 128, "b": data(10)}
+    model = make_model(nodes, {"x": [1, 16, 32, 32]}, {"y": [1, 10]}, constants)
+    x = data(1, 16, 32, 32)
+    module = dcc.compile(model, target="vta-sim", calibrate={"x": x}).load()
+    assert [each.layer["kind"] for each in module.accelerator.operations] == ["conv"]
+    reference = module.on(ReferenceExecutor(module.accelerator.operations))
+    np.testing.assert_array_equal(module(x)[0], reference(x)[0])
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(0.1, "blocks"), (1.0, "huffman")])
+def test_the_smallest_form_is_found_by_its_bytes(kept, expected):
+    dense = weight(160, 160, 1, 1)
+    blocks = RANDOM.random((10, 10)) < kept
+    mask = np.repeat(np.repeat(blocks, 16, 0), 16, 1)[:, :, None, None]
+    model, _ = single_node("Conv", [data(1, 160, 8, 8), dense * mask], {}, constants=[1])
+    compiled = dcc.compile(model, target="vta-sim", objective="size")
+    (operation,) = compiled.load().accelerator.operations
+    assert operation.form == expected
+
+
+def test_places_for_processors_refuse_a_module_with_an_accelerator(tmp_path):
+    model, _ = single_node("MatMul", [data(1, 32), weight(32, 16)], {}, constants=[1])
+    path = tmp_path / "model.so"
+    dcc.compile(model, path, target="vta-sim")
+    with pytest.raises(TargetError, match="is for an accelerator: --emulate is for modules of"):
+        load_for(path, emulate=True)
+    with pytest.raises(TargetError, match="--rpc is for modules of processors"):
+        load_for(path, rpc="localhost:1")
+    with pytest.raises(TargetError, match="'dcc deploy' is for modules of processors"):
+        deploy(path, tmp_path / "folder")

@@ -97,7 +97,6 @@ def print_standalone(result: Standalone) -> None:
         ("code", result.code),
         ("weights and other read-only data", result.read_only),
         ("workspace, given by the caller", result.workspace),
-        ("stack", result.stack),
     ]
     title = f"{result.folder}: {', '.join(result.files)}"
     print_table(title, ("memory", "bytes"), [(name, f"{size:,}") for name, size in rows])

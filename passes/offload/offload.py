@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ from dcc.schedules.vta.operations import (
     pool_operation,
     sum_operation,
 )
-from dcc.schedules.vta.tiling import Tiling
+from dcc.schedules.vta.tiling import Tiling, candidates
 from dcc.targets.target import Target
 from dcc.targets.vta.isa import BLOCK
 
@@ -121,7 +121,6 @@ class _Rewriter:
     builder: relax.BlockBuilder = field(default_factory=relax.BlockBuilder)
     values: dict[relax.Var, relax.Expr] = field(default_factory=dict)
     packed: dict[relax.Var, _Packed] = field(default_factory=dict)
-    declined: dict[relax.Var, Placed] = field(default_factory=dict)
 
     def run(self, module: tvm.IRModule) -> tvm.IRModule:
         self._decline()
@@ -190,14 +189,22 @@ class _Rewriter:
             return found
         assert placed.coded is not None
         name = placed.coded.attributes["layer"]
-        form, reason = choose_form(found[1], found[0], self.options.storage, self.options.objective)
-        tiling = self._tuned(found[0], found[1], form)
+        convolution, weights = found
+        if convolution.bias_blocks and next(candidates(convolution, device), None) is None:
+            # As blocks of weights the bias leaves no room for a tile: it is added by the ALU.
+            convolution = replace(convolution, bias_blocks=False)
+        form, reason = choose_form(
+            weights, convolution, self.options.storage, self.options.objective
+        )
+        tiling = self._tuned(convolution, weights, form)
+        if tiling is not None and not tiling.fits(convolution, device):
+            tiling = None  # measured for a layer whose bias stands elsewhere
         try:
-            operation = conv_operation(name, found[0], found[1], form, device, tiling)
+            operation = conv_operation(name, convolution, weights, form, device, tiling)
         except CompileError as error:
             form, reason = "dense", f"left dense: {error}"
-            operation = conv_operation(name, found[0], found[1], form, device, tiling)
-        note_layer(self.options.table, name, operation, found[1], reason)
+            operation = conv_operation(name, convolution, weights, form, device, tiling)
+        note_layer(self.options.table, name, operation, weights, reason)
         return operation
 
     def _tuned(self, layer: ConvLayer, weights: ConvWeights, form: str) -> Tiling | None:

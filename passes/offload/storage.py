@@ -7,7 +7,7 @@ from typing import Any
 
 from dcc.codegen.code_grid import code_width
 from dcc.codegen.vta.blocks import block_weights
-from dcc.codegen.vta.coded_weights import coding_refusal
+from dcc.codegen.vta.coded_weights import CodedForm, coding_refusal, encode_weight
 from dcc.codegen.vta.program import Operation
 from dcc.errors import CompileError
 from dcc.passes.weight_table import WeightTable
@@ -64,7 +64,12 @@ def choose_form(
         return skips, blocks if skips == "blocks" else "no block holds only zeros"
     if objective == "energy" and code_width(levels.code_bits) < 8:
         return "codebook", f"fewest bytes that are cheap to expand ({levels.code_bits} bits)"
-    return "huffman", "fewest bytes from DRAM"
+    sizes: dict[VtaForm, int] = {"dense": grid.nbytes, "blocks": int(share * grid.nbytes)}
+    coded: tuple[CodedForm, ...] = ("codebook", "huffman")
+    for each in coded:
+        if coding_refusal(levels, each) is None:
+            sizes[each] = encode_weight(levels, each, [(0, layer.output_blocks)]).coded_bytes
+    return min(sizes, key=lambda each: sizes[each]), "fewest bytes from DRAM"
 
 
 def note_layer(

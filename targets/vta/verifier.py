@@ -6,13 +6,11 @@ crashes on or computes wrongly. A stream that passes here meets none of the edge
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from dcc.errors import StreamError
 from dcc.targets.vta.device import VTA, Accelerator
-from dcc.targets.vta.isa import ELEMENT_BYTES, AluOpcode, Memory, Opcode, Queue, Words
+from dcc.targets.vta.isa import ELEMENT_BYTES, AluOpcode, Memory, Opcode, Words
 from dcc.targets.vta.prepared import Indices, Instruction, Read, prepare
 from dcc.targets.vta.queues import check_tokens
 from dcc.targets.vta.scratchpad_rules import check_scratchpads
@@ -169,8 +167,3 @@ def _check_distance(instruction: Instruction, dst: Indices, device: Accelerator)
                 f"accumulators are updated again after {lag} iterations, "
                 f"expected {device.limits.distance} or more"
             )
-
-
-def queue_counts(instructions: Sequence[Instruction]) -> dict[Queue, int]:
-    """Instructions of each queue."""
-    return {queue: sum(i.queue == queue for i in instructions) for queue in Queue}
