@@ -12,7 +12,7 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +21,20 @@ import dcc
 from dcc.accelerator.reference import ReferenceExecutor
 from dcc.accelerator.report import measure_operations
 from dcc.codegen.vta.coded_weights import Levels
-from dcc.codegen.vta.stream import Stream
 from dcc.datasets import read_labelled
 from dcc.machine import machine_facts
 from dcc.schedules.vta.conv import conv_stream
 from dcc.schedules.vta.layers import ConvLayer, Requantise
-from dcc.schedules.vta.measuring import stream_timeline
+from dcc.schedules.vta.measuring import ComputeCycles, compute_cycles, stream_timeline
 from dcc.schedules.vta.operations import ConvWeights, conv_operation
 from dcc.schedules.vta.search import TilingSearch
-from dcc.schedules.vta.tiling import default_tiling
+from dcc.schedules.vta.tiling import Tiling
 from dcc.targets.vta.device import VTA
 from dcc.targets.vta.isa import Queue
 
 RESNET_LAYERS = ((64, 56), (128, 28), (256, 14), (512, 7))
 SHARES = (0.5, 0.1)
+EPILOGUE = 5
 INPUTS = 1000
 CHECKED = 2
 BATCH = 50
@@ -103,24 +103,45 @@ def utilisation(trials: int) -> None:
         )
 
 
-def zero_blocks() -> None:
+def zero_blocks(trials: int) -> None:
+    """Tuned cycles at some zero blocks, and where the cycles of the compute queue go.
+
+    ``floor`` is the ratio of the counts alone: the micro-ops of the blocks left, and five cycles
+    for each accumulator (reset, bias, shift, two bounds), which no form of ALU or GEMM instruction
+    takes less for, over the share of the dense cycles.
+    """
     print("\ncycles with a share of the blocks left, over that share of the dense cycles")
-    print(f"{'layer':14}{'blocks':>8}{'cycles':>10}{'ratio':>7}  bound by")
+    kinds = list(asdict(ComputeCycles()))
+    columns = f"{'cycles':>10}{'default':>9}{'tuned':>7}{'floor':>7}  dense bound by"
+    print(f"{'layer':12}{'blocks':>7}{columns}{''.join(f'{kind:>10}' for kind in kinds)}")
     for channels, size in RESNET_LAYERS:
         layer = resnet_layer(channels, size)
-        dense = stream_timeline(_stream(layer, None), VTA)
+        accumulators = layer.output_blocks * layer.out_height * layer.out_width
+        dense = _tuned(layer, None, trials)
+        line = stream_timeline(conv_stream(layer, dense[1], VTA), VTA)
+        bound = "load" if line.busy[Queue.LOAD] > line.busy[Queue.COMPUTE] else "compute"
         for share in SHARES:
             kept = _kept(layer, share)
-            line = stream_timeline(_stream(layer, kept), VTA)
-            ratio = line.cycles / (share * dense.cycles)
-            outputs = layer.output_blocks * layer.out_height * layer.out_width
-            bound = "load" if line.busy[Queue.LOAD] > line.busy[Queue.COMPUTE] else "compute"
-            epilogue = 100 * 6 * outputs / line.cycles
-            name = f"{size}x{size}x{channels}"
+            default, tuned = _tuned(layer, kept, trials)
+            cycles = [
+                stream_timeline(conv_stream(layer, each, VTA, kept), VTA).cycles
+                for each in (default, tuned)
+            ]
+            whole = share * line.cycles
+            floor = kept.mean() * layer.micro_ops + EPILOGUE * accumulators
+            account = asdict(compute_cycles(conv_stream(layer, tuned, VTA, kept), VTA))
             print(
-                f"{name:14}{100 * share:7.0f}%{line.cycles:10,.0f}{ratio:7.2f}  {bound}; "
-                f"reset, bias, shift, clip of the sums take {epilogue:.0f} % of it"
+                f"{f'{size}x{size}x{channels}':12}{100 * share:6.0f}%{cycles[1]:10,.0f}"
+                f"{cycles[0] / whole:9.2f}{cycles[1] / whole:7.2f}{floor / whole:7.2f}  {bound:14}"
+                f"{''.join(f'{account[kind]:10,.0f}' for kind in kinds)}",
+                flush=True,
             )
+
+
+def _tuned(layer: ConvLayer, kept: np.ndarray | None, trials: int) -> tuple[Tiling, Tiling]:
+    """Give the default tiling and the best of some trials."""
+    search = TilingSearch(layer, VTA, kept)
+    return search.default, search.run(trials)
 
 
 def _kept(layer: ConvLayer, share: float) -> np.ndarray:
@@ -130,11 +151,6 @@ def _kept(layer: ConvLayer, share: float) -> np.ndarray:
     count = round(share * kept.size)
     kept[np.random.default_rng(0).permutation(kept.size)[:count]] = True
     return kept.reshape(shape)
-
-
-def _stream(layer: ConvLayer, kept: np.ndarray | None) -> Stream:
-    share = 1.0 if kept is None else float(kept.mean())
-    return conv_stream(layer, default_tiling(layer, VTA, None, share), VTA, kept)
 
 
 def weight_bytes() -> None:
@@ -270,7 +286,7 @@ def main() -> None:
         folder = Path(name)
         sections = {
             "utilisation": lambda: utilisation(options.trials),
-            "zero_blocks": zero_blocks,
+            "zero_blocks": lambda: zero_blocks(options.trials),
             "weight_bytes": weight_bytes,
             "mnist": lambda: mnist(options.models, options.data, folder),
             "agreement": lambda: agreement(options.models, folder),

@@ -14,8 +14,6 @@ from dcc.codegen.vta.stream import StreamBuilder, micro_ops
 from dcc.errors import EncodingError, StreamError
 from dcc.passes.offload.exponents import best_exponent, shared_exponents
 from dcc.schedules.vta.layers import ConvLayer, PoolLayer, Requantise, Residual, SumLayer
-from dcc.schedules.vta.measuring import stream_timeline
-from dcc.schedules.vta.microop_lists import TileShape, choose_grouping
 from dcc.schedules.vta.operations import layer_from_json, layer_to_json
 from dcc.schedules.vta.reference import conv_reference
 from dcc.schedules.vta.tiling import candidates, default_tiling
@@ -216,17 +214,6 @@ def test_layers_as_json():
         assert layer_from_json(json.loads(json.dumps(layer_to_json(layer)))) == layer
 
 
-def test_neighbouring_micro_ops_add_to_different_accumulators():
-    shape = TileShape(2, 6, 4, 8, (1, 1))
-    assert choose_grouping(np.tile(np.arange(3), 9), shape, 3).columns == 1
-    two = choose_grouping(np.tile(np.arange(2), 9), shape, 3)
-    assert two.rows * two.columns == 2
-    one = choose_grouping(np.zeros(9, np.int64), shape, 3)
-    assert one.rows * one.columns == 3
-    pixel = choose_grouping(np.zeros(9, np.int64), TileShape(1, 1, 3, 3, (1, 1)), 3)
-    assert pixel.copies == 3
-
-
 def test_every_candidate_fits_and_the_default_is_among_them():
     layer = ConvLayer(1, 48, 20, 20, 48, (3, 3), (1, 1), (1, 1, 1, 1), bias=True)
     options = list(candidates(layer, VTA))
@@ -246,24 +233,12 @@ def test_listing():
     builder.immediate(AluOpcode.SHR, -3, 5, 7).flags.pop_prev = True
     lines = list(disassemble(builder.finish()))
     assert lines[0] == "; first tile"
-    assert "UOP[0] uops[0] 1 x 1" in lines[1]
+    assert "UOP[0] uops[0] 1 x 2" in lines[1]
     assert "reset uop[0:1] x 1 x 7 dst +0 +1" in lines[2]
     assert "INP[1] input[2] 3 x 4 stride 5 pad 1 0 2 0" in lines[3]
     assert lines[3].endswith("push next")
-    assert "SHR -3 uop[1:2] x 1 x 7 dst +0 +1 src +0 +1" in lines[5]
-    assert lines[-1].split()[:3] == ["6", "compute", "FINISH"]
-
-
-def test_micro_ops_are_loaded_again_where_the_buffer_was_full():
-    builder = StreamBuilder(VTA)
-    for start in range(3):
-        builder.micro_ops(micro_ops(np.arange(1000) + start))
-    assert builder.micro_ops(micro_ops(np.arange(1000) + 2)) == (0, 1000)
-    assert builder.micro_ops(micro_ops(np.arange(1000))) == (1000, 2000)
-    stream = builder.finish()
-    assert len(stream.micro_ops) == 3000  # stored once
-    assert len(stream.words) == 5
-    assert stream_timeline(stream, VTA).bytes_read == {Memory.UOP: 16000}
+    assert "SHR -3 uop[1:2] x 1 x 7 dst +0 +1 src +0 +1" in lines[4]
+    assert lines[-1].split()[:3] == ["5", "compute", "FINISH"]
 
 
 def test_memory_is_mapped_by_allocations():

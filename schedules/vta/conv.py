@@ -9,7 +9,7 @@ hold only zeros may be left out: they get no micro-ops and no bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,13 @@ from dcc.schedules.vta.epilogue import add_bias, add_copies, bias_rounds, requan
 from dcc.schedules.vta.layers import ConvLayer
 from dcc.schedules.vta.microop_lists import (
     Blocks,
-    Grouping,
+    Run,
+    arrange,
     block_lists,
-    choose_grouping,
 )
-from dcc.schedules.vta.pipeline import Operand, SlotSizes, Step, Tile, run_tiles
+from dcc.schedules.vta.pipeline import End, Operand, SlotSizes, Step, Tile, run_tiles
 from dcc.schedules.vta.tiling import Tiling
-from dcc.schedules.vta.weight_order import WeightTile, weight_tiles
+from dcc.schedules.vta.weight_order import weight_tiles
 from dcc.schedules.vta.windows import Window, input_loads, result_transfers, windows
 from dcc.targets.vta.device import Accelerator
 from dcc.targets.vta.isa import Memory
@@ -77,7 +77,11 @@ class _Conv:
         first = []
         if self.layer.residual is not None:
             first = [Transfer(Memory.WGT, self.identity, IDENTITY, 0, 1, 1, 1)]
-        tiles = [self._tile(group, window) for group, window in self._order()]
+        order = list(self._order())
+        tiles = [
+            self._tile(group, window, number == 0, number == len(order) - 1)
+            for number, (group, window) in enumerate(order)
+        ]
         return run_tiles(self.builder, tiles, self.sizes, first, self._bias_loads())
 
     def _bias_loads(self) -> list[Transfer]:
@@ -99,81 +103,121 @@ class _Conv:
             return ((group, window) for group in groups for window in pixels)
         return ((group, window) for window in pixels for group in groups)
 
-    def _tile(self, group: int, window: Window) -> Tile:
+    def _tile(self, group: int, window: Window, first: bool, last: bool) -> Tile:
         high = self.outputs[1] if self.outputs else self.layer.output_blocks
         count = min(self.tiling.outputs, high - group)
-        steps = [] if window.empty else self._steps(group, count, window)
-        copies = max((grouping.copies for _, grouping in steps), default=1)
+        steps: list[Step] = []
+        copies = 1
+        if not window.empty:
+            steps, copies = self._steps(group, count, window, first)
         accumulators = count * window.shape.pixels
-        all_steps = [step for step, _ in steps]
         if self.layer.residual is not None:
-            all_steps.append(self._residual_step(group, count, window, copies))
+            steps.append(self._residual_step(group, count, window, copies))
         label = f"outputs {group}+{count}, rows {window.row}+{window.shape.rows}, columns " + (
             f"{window.column}+{window.shape.columns}"
         )
         label += f", sample {window.sample}" if self.layer.batch > 1 else ""
+        # Nothing hides the STOREs of the last tile but its own end.
+        pieces = last and copies == 1 and (self.layer.bias_blocks or not self.layer.bias)
+        parts = [(group + n, 1) for n in range(count)] if pieces else [(group, count)]
         return Tile(
             label,
             lambda base: self._begin(base, accumulators * copies),
-            all_steps,
-            lambda base: self._finish(base, group, count, window, copies),
-            lambda base: self._stores(base, group, count, window),
+            steps,
+            [self._end(group, part, window, copies) for part in parts],
         )
 
     def _begin(self, base: int, count: int) -> None:
         self.builder.reset(base, count)
 
-    def _steps(self, group: int, count: int, window: Window) -> list[tuple[Step, Grouping]]:
-        steps = []
+    def _steps(self, group: int, count: int, window: Window, first: bool) -> tuple[list[Step], int]:
+        """Give the steps of a tile, and into how many copies of its accumulators they add."""
+        steps: list[Step] = []
+        copies = 1
         for inputs in range(0, self.layer.input_blocks, self.tiling.inputs):
             tile = self.weights[group, inputs]
             if not len(tile.blocks):
                 continue
             blocks = tile.blocks - np.array([group, inputs, 0, 0])
-            grouping = choose_grouping(
-                np.ascontiguousarray(blocks[:, 0]), window.shape, self.device.limits.distance
-            )
-            steps.append((self._step(tile, blocks, inputs, count, window, grouping), grouping))
-        return steps
+            used = min(self.tiling.inputs, self.layer.input_blocks - inputs)
+            step, most = self._step(tile.start, blocks, (inputs, 0, used), count, window)
+            copies = max(copies, most)
+            if first and used > 1:
+                step, most = self._in_pieces(step, tile.start, blocks, inputs, count, window)
+                copies = max(copies, most)
+            steps.append(step)
+        return steps, copies
+
+    def _in_pieces(
+        self, whole: Step, start: int, blocks: Blocks, inputs: int, count: int, window: Window
+    ) -> tuple[Step, int]:
+        """Split a step by its blocks of inputs."""
+        pieces: list[Step] = []
+        copies = 1
+        for number in range(int(blocks[:, 1].max()) + 1):
+            own = np.flatnonzero(blocks[:, 1] == number)
+            if len(own):
+                piece, most = self._step(
+                    start, blocks[own], (inputs, number, 1), count, window, int(own[0])
+                )
+                pieces.append(piece)
+                copies = max(copies, most)
+        return replace(whole, pieces=tuple(pieces)), copies
 
     def _step(
         self,
-        tile: WeightTile,
+        start: int,
         blocks: Blocks,
-        inputs: int,
+        inputs: tuple[int, int, int],
         count: int,
         window: Window,
-        grouping: Grouping,
-    ) -> Step:
-        size = len(tile.blocks)
+        skipped: int = 0,
+    ) -> tuple[Step, int]:
+        """Multiply some weight blocks, which stand together, by the input under a window.
+
+        Parameters
+        ----------
+        start
+            Number in DRAM of the weight block at the start of the slot.
+        inputs
+            First input block of the slot; of these blocks, counted from it; how many.
+        skipped
+            Weight blocks of the slot that come before.
+        """
+        slot, first, used = inputs
+        runs = arrange(
+            np.ascontiguousarray(blocks[:, 0]), window.shape, self.device.limits.distance
+        )
+        size, offset = len(blocks), first * window.shape.input_pixels
+
+        def load_inputs(base: int) -> list[Transfer]:
+            return input_loads(self.layer, INPUT, base + offset, (slot + first, used), window)
 
         def load_weights(base: int) -> list[Transfer]:
-            return [Transfer(Memory.WGT, base, WEIGHTS, tile.start, 1, size, size)]
+            at = start + skipped
+            return [Transfer(Memory.WGT, base + skipped, WEIGHTS, at, 1, size, size)]
 
         def compute(input_base: int, weight_base: int, base: int) -> None:
-            lists = block_lists(
-                blocks,
-                np.arange(size),
-                window.shape,
-                count,
-                grouping,
-                self.device.limits.micro_ops,
-            )
-            for each in lists:
-                words = micro_ops(each.dst + base, each.src + input_base, each.wgt + weight_base)
-                loop = self.builder.micro_ops(words)
-                self.builder.emit(Gemm(loop, each.trips, each.dst_steps, each.src_steps))
+            for run in runs:
+                self._multiply(
+                    run, blocks, count, window, (base, input_base, weight_base + skipped)
+                )
 
-        used = min(self.tiling.inputs, self.layer.input_blocks - inputs)
-        place = (window.sample, window.row, window.column, inputs)
-        return Step(
-            Operand(
-                place,
-                lambda base: input_loads(self.layer, INPUT, base, (inputs, used), window),
-            ),
-            Operand(tile.start, load_weights),
-            compute,
-        )
+        key = (window.sample, window.row, window.column, slot)
+        step = Step(Operand(key, load_inputs), Operand(start, load_weights), compute)
+        return step, max(run.grouping.copies for run in runs)
+
+    def _multiply(
+        self, run: Run, blocks: Blocks, count: int, window: Window, bases: tuple[int, int, int]
+    ) -> None:
+        numbers = np.array(run.blocks)
+        most = self.device.limits.micro_ops
+        lists = block_lists(blocks[numbers], numbers, window.shape, count, run.grouping, most)
+        base, input_base, weight_base = bases
+        for each in lists:
+            words = micro_ops(each.dst + base, each.src + input_base, each.wgt + weight_base)
+            gemm = Gemm((0, len(words)), each.trips, each.dst_steps, each.src_steps)
+            self.builder.emit(gemm, words)
 
     def _residual_step(self, group: int, count: int, window: Window, copies: int) -> Step:
         layer, shape = self.layer, window.shape
@@ -189,8 +233,7 @@ class _Conv:
             self._sum_up(base, group, count, window, copies)
             shift(self.builder, amount, base, accumulators)
             words = micro_ops(base, input_base, self.identity)
-            loop = self.builder.micro_ops(words)
-            self.builder.emit(Gemm(loop, (1, accumulators), (0, 1), (0, 1)))
+            self.builder.emit(Gemm((0, 1), (1, accumulators), (0, 1), (0, 1)), words)
 
         key = ("residual", group, window.sample, window.row, window.column)
         return Step(Operand(key, load), None, compute, ends=True)
@@ -205,14 +248,24 @@ class _Conv:
             block = np.arange(count)
             place = self.bias_weights + group - self.first_output
             words = micro_ops(base + block * pixels, self.ones, place + block)
-            loop = self.builder.micro_ops(words)
-            self.builder.emit(Gemm(loop, (1, pixels), (0, 1)))
+            self.builder.emit(Gemm((0, count), (1, pixels), (0, 1)), words)
             return
         first, size = self.resident_bias or (group, count)
         if self.loaded_bias != first:
             self.builder.emit(Transfer(Memory.ACC, self.bias_base, BIAS, first, 1, size, size))
             self.loaded_bias = first
         add_bias(self.builder, base, self.bias_base + group - first, count, pixels)
+
+    def _end(self, group: int, blocks: tuple[int, int], window: Window, copies: int) -> End:
+        """Finish and store ``blocks`` (first, how many) of a tile whose first is ``group``."""
+        first, count = blocks
+        offset = (first - group) * window.shape.pixels
+        return End(
+            lambda base: self._finish(base + offset, first, count, window, copies),
+            lambda base: result_transfers(
+                self.layer, Memory.OUT, OUTPUT, base + offset, blocks, window
+            ),
+        )
 
     def _finish(self, base: int, group: int, count: int, window: Window, copies: int) -> None:
         rule = self.layer.requantise
@@ -221,7 +274,3 @@ class _Conv:
             self._sum_up(base, group, count, window, copies)
             rounds = self.layer.bias and bias_rounds(rule)
         requantise(self.builder, rule, base, count * window.shape.pixels, rounds)
-
-    def _stores(self, base: int, group: int, count: int, window: Window) -> list[Transfer]:
-        blocks = (group, count)
-        return result_transfers(self.layer, Memory.OUT, OUTPUT, base, blocks, window)

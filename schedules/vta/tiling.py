@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from dcc.codegen.vta.microop_buffer import MOST_IN_LOAD
 from dcc.schedules.vta.layers import ConvLayer
 from dcc.targets.vta.device import Accelerator
 from dcc.targets.vta.isa import Memory
@@ -123,7 +124,7 @@ def estimate(
     row = layer.requantise
     bias = 1 if layer.bias_blocks else 2 * layer.bias
     epilogue = 1 + bias + 2 + bool(row.shift) + 3 * (layer.residual is not None)
-    ops = 5 + layer.bias + steps
+    ops = 4 + bool(row.shift) + layer.bias + steps
     compute = multiply + pixels * blocks * epilogue + tiles * ops * timing.instruction
     beat = timing.beat
     kept = steps <= tiling.threads
@@ -135,14 +136,14 @@ def estimate(
     store_rows = 1 if tiling.columns == layer.out_width else tiling.rows
     stores = pixels * blocks * (timing.store_element + timing.store_burst / 8)
     stores += tiles * tiling.outputs * store_rows * timing.store_burst / 2
-    first = (weight_cycles + input_cycles) / steps + timing.read_latency
-    last = stores / tiles + pixels * blocks * epilogue / tiles
-    lists = tiling.outputs * tiling.inputs * kernel * share
-    lists *= _group(tiling) if share == 1 else min(3, tiling.rows * tiling.columns)
+    # The first tile is loaded by blocks of inputs, the last stored by blocks of outputs.
+    first = (weight_cycles + input_cycles) / layer.input_blocks + timing.read_latency
+    last = stores / tiles / tiling.outputs
+    lists = tiling.outputs * tiling.inputs * kernel * share * _group(tiling)
     # A list is there for each combination of the slots, if all of them fit and all are alike.
     resident = share == 1 and lists * _COMBINATIONS <= device.limits.micro_ops
     loaded = _COMBINATIONS if resident else tiles * steps
-    compute += loaded * (timing.read_latency + lists / 2 * beat)
+    compute += loaded * lists * (beat / 2 + timing.read_latency / MOST_IN_LOAD)
     if tiling.threads == 1:
         return first + compute + loads + stores
     return first + max(compute, loads, stores) + last + 0.02 * min(compute, loads)
