@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from dcc.accelerator.host_calls import dequantize, from_images, quantize, to_images
 from dcc.codegen.vta.blocks import block_weights, pack_activations, unpack_activations
-from dcc.codegen.vta.coded_weights import Levels, coding_refusal, encode_weight
+from dcc.codegen.vta.coded_weights import Levels, coding_refusal, encode_weight, whole_weight
 from dcc.codegen.vta.disassembler import disassemble
 from dcc.codegen.vta.instructions import Alu, Finish, Flags, Gemm, Transfer, encode_stream
 from dcc.codegen.vta.stream import StreamBuilder, micro_ops
 from dcc.errors import EncodingError, StreamError
 from dcc.passes.offload.exponents import best_exponent, shared_exponents
+from dcc.schedules.vta.chunks import weight_chunks
 from dcc.schedules.vta.layers import ConvLayer, PoolLayer, Requantise, Residual, SumLayer
 from dcc.schedules.vta.operations import layer_from_json, layer_to_json
 from dcc.schedules.vta.reference import conv_reference
@@ -116,34 +117,60 @@ def test_layouts(outputs, inputs, rows, columns, seed):
     st.sampled_from(["codebook", "huffman"]),
     st.integers(1, 16),
     st.integers(1, 70),
+    st.integers(1, 40),
     st.booleans(),
     st.integers(0, 999),
 )
 @settings(max_examples=40, deadline=None)
-def test_coded_weights(form, levels, outputs, by_channel, seed):
+def test_coded_weights(form, levels, outputs, inputs, by_channel, seed):
     random = np.random.default_rng(seed)
     rows = outputs if by_channel else 1
     tables = random.integers(-128, 128, (rows, levels)).astype(np.int8)
-    codes = random.integers(0, levels, (outputs, 5, 2, 3)).astype(np.uint8)
+    codes = random.integers(0, levels, (outputs, inputs, 2, 3)).astype(np.uint8)
     weight = Levels(codes, tables)
-    blocks = -(-outputs // 16)
-    chunks = [(0, blocks)] if blocks < 2 else [(0, 1), (1, blocks)]
+    kept = np.ones((-(-outputs // 16), -(-inputs // 16), 2, 3), bool)
+    chunks = weight_chunks(kept, int(random.integers(1, 30)) * 256)
     coded = encode_weight(weight, form, chunks)
-    expanded = np.concatenate([coded.expand(chunk) for chunk in range(len(chunks))])
-    np.testing.assert_array_equal(expanded, weight.decode())
+    expected = block_weights(weight.decode()).reshape(len(kept), -1, 16, 16)
+    for number, (low, high, first, last) in enumerate(chunks):
+        expanded = coded.expand(number)
+        np.testing.assert_array_equal(expanded, expected[low:high, first:last])
+    assert sum(coded.weights(number) for number in range(len(chunks))) == codes.size
     if form == "codebook":
         width = {1: 1, 2: 2}.get(weight.code_bits, 4)
         assert coded.coded_bytes <= codes.size * width / 8 + tables.nbytes + len(chunks)
 
 
+@given(
+    st.integers(1, 9),
+    st.integers(1, 6),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.integers(1, 40),
+    st.integers(0, 999),
+)
+def test_chunks_of_weights(outputs, inputs, kernel, most, seed):
+    random = np.random.default_rng(seed)
+    kept = random.random((outputs, inputs, *kernel)) < random.random()
+    flat = kept.reshape(outputs, -1)
+    seen = np.zeros_like(flat, int)
+    for low, high, first, last in weight_chunks(kept, 256 * most):
+        part = flat[low:high, first:last]
+        assert part.sum() <= most
+        assert high - low == 1 or (first, last) == (0, flat.shape[1])
+        assert (seen[low:high, :first] == 1).all()  # parts come in their order
+        seen[low:high, first:last] += 1
+    assert (seen == 1).all()
+
+
 def test_a_wide_codebook_is_refused():
     weight = Levels.of(np.arange(-128, 128, dtype=np.int8).reshape(16, 16, 1, 1))
+    whole = whole_weight(weight.codes.shape)
     assert "256 levels need 8 bits" in coding_refusal(weight, "codebook")
     with pytest.raises(EncodingError, match="storage form 'codebook': 256 levels"):
-        encode_weight(weight, "codebook", [(0, 1)])
+        encode_weight(weight, "codebook", [whole])
     assert coding_refusal(weight, "huffman") is None
-    coded = encode_weight(weight, "huffman", [(0, 1)])
-    np.testing.assert_array_equal(coded.expand(0), weight.decode())
+    coded = encode_weight(weight, "huffman", [whole])
+    np.testing.assert_array_equal(coded.expand(0)[0, 0], weight.decode()[:, :, 0, 0])
 
 
 def test_exponents():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from dcc.codegen.vta.buffers import UOPS
 from dcc.codegen.vta.instructions import (
     Alu,
     Finish,
@@ -20,11 +21,9 @@ from dcc.codegen.vta.instructions import (
 from dcc.codegen.vta.microop_buffer import plan_batches
 from dcc.errors import EncodingError
 from dcc.targets.vta.device import Accelerator
-from dcc.targets.vta.isa import ELEMENT_BYTES, AluOpcode, Memory, Words
+from dcc.targets.vta.isa import ELEMENT_BYTES, AluOpcode, Memory, Queue, Words, queue_of
 
 MicroOps = npt.NDArray[np.uint32]
-UOPS = "uops"
-"""Buffer of the micro-ops of a stream."""
 
 
 def micro_ops(dst: npt.ArrayLike, src: npt.ArrayLike = 0, wgt: npt.ArrayLike = 0) -> MicroOps:
@@ -152,11 +151,11 @@ class StreamBuilder:
         that does.
         """
         flags = Flags()
-        queues = {_queue(instruction) for instruction in self.instructions}
-        if "load" in queues:
+        queues = {queue_of({"opcode": each.opcode, **each.values()}) for each in self.instructions}
+        if Queue.LOAD in queues:
             self.emit(Transfer(Memory.INP, flags=Flags(push_next=True), label="end"))
             flags.pop_prev = True
-        if "store" in queues:
+        if Queue.STORE in queues:
             self.emit(Transfer(Memory.OUT, flags=Flags(push_prev=True), label="end"))
             flags.pop_next = True
         self.emit(Finish(flags))
@@ -207,12 +206,3 @@ def _stream(instructions: Sequence[Instruction], words: MicroOps) -> Stream:
         words,
         tuple(instruction.label for instruction in instructions),
     )
-
-
-def _queue(instruction: Instruction) -> str:
-    if isinstance(instruction, Transfer):
-        if instruction.memory == Memory.OUT:
-            return "store"
-        if instruction.memory in (Memory.INP, Memory.WGT):
-            return "load"
-    return "compute"

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from dcc.codegen.vta.buffers import INPUT, WEIGHTS
 from dcc.codegen.vta.instructions import Gemm, Transfer
 from dcc.codegen.vta.stream import Stream, StreamBuilder, micro_ops
-from dcc.schedules.vta.epilogue import add_bias, add_copies, bias_rounds, requantise, shift
+from dcc.schedules.vta.conv_ends import ConvEnds
 from dcc.schedules.vta.layers import ConvLayer
 from dcc.schedules.vta.microop_lists import (
     Blocks,
@@ -24,15 +25,12 @@ from dcc.schedules.vta.microop_lists import (
     arrange,
     block_lists,
 )
-from dcc.schedules.vta.pipeline import End, Operand, SlotSizes, Step, Tile, run_tiles
+from dcc.schedules.vta.pipeline import Operand, SlotSizes, Step, Tile, run_tiles
 from dcc.schedules.vta.tiling import Tiling
 from dcc.schedules.vta.weight_order import weight_tiles
-from dcc.schedules.vta.windows import Window, input_loads, result_transfers, windows
+from dcc.schedules.vta.windows import Window, input_loads, windows
 from dcc.targets.vta.device import Accelerator
 from dcc.targets.vta.isa import Memory
-
-INPUT, OUTPUT, WEIGHTS, BIAS = "input", "output", "weights", "bias"
-RESIDUAL, IDENTITY, ONES = "residual", "identity", "ones"
 
 
 def conv_stream(
@@ -54,46 +52,24 @@ class _Conv:
     kept: npt.NDArray[np.bool_] | None
     outputs: tuple[int, int] | None
     builder: StreamBuilder = field(init=False)
-    loaded_bias: int = -1
 
     def __post_init__(self) -> None:
         self.builder = StreamBuilder(self.device)
         self.weights = weight_tiles(self.layer, self.tiling, self.kept, self.outputs)
         inputs, weights, accumulators = self.tiling.slots(self.layer)
         self.sizes = SlotSizes(inputs, weights, accumulators, self.tiling.threads)
-        self.bias_base = accumulators * self.tiling.threads
-        low, high = self.outputs or (0, self.layer.output_blocks)
-        room = self.device.depths[Memory.ACC] - self.bias_base
-        # All biases stay where they fit; otherwise those of the tile.
-        self.resident_bias = (low, high - low) if high - low <= room else None
-        depths = self.device.depths
-        self.ones = depths[Memory.INP] - 1
-        spare = int(self.layer.residual is not None)
-        self.bias_weights = depths[Memory.WGT] - spare - (high - low)
-        self.first_output = low
-        self.identity = self.device.depths[Memory.WGT] - 1
+        bias_base = accumulators * self.tiling.threads
+        blocks = self.outputs or (0, self.layer.output_blocks)
+        self.ends = ConvEnds(self.layer, self.device, self.builder, blocks, bias_base)
 
     def stream(self) -> Stream:
-        first = []
-        if self.layer.residual is not None:
-            first = [Transfer(Memory.WGT, self.identity, IDENTITY, 0, 1, 1, 1)]
         order = list(self._order())
         tiles = [
             self._tile(group, window, number == 0, number == len(order) - 1)
             for number, (group, window) in enumerate(order)
         ]
-        return run_tiles(self.builder, tiles, self.sizes, first, self._bias_loads())
-
-    def _bias_loads(self) -> list[Transfer]:
-        """Load the blocks that hold the bias and the input that they are multiplied by."""
-        if not self.layer.bias_blocks:
-            return []
-        low, high = self.outputs or (0, self.layer.output_blocks)
-        count = high - low
-        return [
-            Transfer(Memory.INP, self.ones, ONES, 0, 1, 1, 1),
-            Transfer(Memory.WGT, self.bias_weights, BIAS, low, 1, count, count),
-        ]
+        first, second = self.ends.first_loads(), self.ends.bias_loads()
+        return run_tiles(self.builder, tiles, self.sizes, first, second)
 
     def _order(self) -> Iterator[tuple[int, Window]]:
         low, high = self.outputs or (0, self.layer.output_blocks)
@@ -111,20 +87,22 @@ class _Conv:
         if not window.empty:
             steps, copies = self._steps(group, count, window, first)
         accumulators = count * window.shape.pixels
+        if self.layer.sums_in:
+            steps.insert(0, self.ends.sums_step(group, count, window))
         if self.layer.residual is not None:
-            steps.append(self._residual_step(group, count, window, copies))
+            steps.append(self.ends.residual_step(group, count, window, copies))
         label = f"outputs {group}+{count}, rows {window.row}+{window.shape.rows}, columns " + (
             f"{window.column}+{window.shape.columns}"
         )
         label += f", sample {window.sample}" if self.layer.batch > 1 else ""
         # Nothing hides the STOREs of the last tile but its own end.
-        pieces = last and copies == 1 and (self.layer.bias_blocks or not self.layer.bias)
+        pieces = last and copies == 1 and self.ends.in_parts
         parts = [(group + n, 1) for n in range(count)] if pieces else [(group, count)]
         return Tile(
             label,
             lambda base: self._begin(base, accumulators * copies),
             steps,
-            [self._end(group, part, window, copies) for part in parts],
+            [self.ends.end(group, part, window, copies) for part in parts],
         )
 
     def _begin(self, base: int, count: int) -> None:
@@ -143,25 +121,38 @@ class _Conv:
             step, most = self._step(tile.start, blocks, (inputs, 0, used), count, window)
             copies = max(copies, most)
             if first and used > 1:
-                step, most = self._in_pieces(step, tile.start, blocks, inputs, count, window)
+                step, most = self._in_pieces(
+                    step, tile.start, blocks, (inputs, used), count, window
+                )
                 copies = max(copies, most)
             steps.append(step)
         return steps, copies
 
     def _in_pieces(
-        self, whole: Step, start: int, blocks: Blocks, inputs: int, count: int, window: Window
+        self,
+        whole: Step,
+        start: int,
+        blocks: Blocks,
+        inputs: tuple[int, int],
+        count: int,
+        window: Window,
     ) -> tuple[Step, int]:
-        """Split a step by its blocks of inputs."""
+        """Split a step by its blocks of inputs (first, how many).
+
+        All of them are loaded, also those without a weight: the slot is that of the whole step.
+        """
+        slot, used = inputs
+        numbers = np.unique(blocks[:, 1]).tolist()
         pieces: list[Step] = []
         copies = 1
-        for number in range(int(blocks[:, 1].max()) + 1):
+        for number, begin, end in zip(
+            numbers, [0, *numbers[1:]], [*numbers[1:], used], strict=True
+        ):
             own = np.flatnonzero(blocks[:, 1] == number)
-            if len(own):
-                piece, most = self._step(
-                    start, blocks[own], (inputs, number, 1), count, window, int(own[0])
-                )
-                pieces.append(piece)
-                copies = max(copies, most)
+            part = (slot, begin, end - begin)
+            piece, most = self._step(start, blocks[own], part, count, window, int(own[0]))
+            pieces.append(piece)
+            copies = max(copies, most)
         return replace(whole, pieces=tuple(pieces)), copies
 
     def _step(
@@ -218,59 +209,3 @@ class _Conv:
             words = micro_ops(each.dst + base, each.src + input_base, each.wgt + weight_base)
             gemm = Gemm((0, len(words)), each.trips, each.dst_steps, each.src_steps)
             self.builder.emit(gemm, words)
-
-    def _residual_step(self, group: int, count: int, window: Window, copies: int) -> Step:
-        layer, shape = self.layer, window.shape
-        assert layer.residual is not None
-        amount = layer.residual.shift
-
-        def load(base: int) -> list[Transfer]:
-            blocks = (group, count)
-            return result_transfers(layer, Memory.INP, RESIDUAL, base, blocks, window)
-
-        def compute(input_base: int, _weights: int, base: int) -> None:
-            accumulators = count * shape.pixels
-            self._sum_up(base, group, count, window, copies)
-            shift(self.builder, amount, base, accumulators)
-            words = micro_ops(base, input_base, self.identity)
-            self.builder.emit(Gemm((0, 1), (1, accumulators), (0, 1), (0, 1)), words)
-
-        key = ("residual", group, window.sample, window.row, window.column)
-        return Step(Operand(key, load), None, compute, ends=True)
-
-    def _sum_up(self, base: int, group: int, count: int, window: Window, copies: int) -> None:
-        """Add up the copies of the accumulators and the bias."""
-        pixels = window.shape.pixels
-        add_copies(self.builder, base, count * pixels, copies)
-        if not self.layer.bias:
-            return
-        if self.layer.bias_blocks:
-            block = np.arange(count)
-            place = self.bias_weights + group - self.first_output
-            words = micro_ops(base + block * pixels, self.ones, place + block)
-            self.builder.emit(Gemm((0, count), (1, pixels), (0, 1)), words)
-            return
-        first, size = self.resident_bias or (group, count)
-        if self.loaded_bias != first:
-            self.builder.emit(Transfer(Memory.ACC, self.bias_base, BIAS, first, 1, size, size))
-            self.loaded_bias = first
-        add_bias(self.builder, base, self.bias_base + group - first, count, pixels)
-
-    def _end(self, group: int, blocks: tuple[int, int], window: Window, copies: int) -> End:
-        """Finish and store ``blocks`` (first, how many) of a tile whose first is ``group``."""
-        first, count = blocks
-        offset = (first - group) * window.shape.pixels
-        return End(
-            lambda base: self._finish(base + offset, first, count, window, copies),
-            lambda base: result_transfers(
-                self.layer, Memory.OUT, OUTPUT, base + offset, blocks, window
-            ),
-        )
-
-    def _finish(self, base: int, group: int, count: int, window: Window, copies: int) -> None:
-        rule = self.layer.requantise
-        rounds = False
-        if self.layer.residual is None:
-            self._sum_up(base, group, count, window, copies)
-            rounds = self.layer.bias and bias_rounds(rule)
-        requantise(self.builder, rule, base, count * window.shape.pixels, rounds)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dcc.codegen.vta.stream import UOPS, Stream
+from dcc.codegen.vta.buffers import UOPS
+from dcc.codegen.vta.stream import Stream
 from dcc.errors import StreamError
 from dcc.targets.vta.device import Accelerator
 from dcc.targets.vta.isa import Opcode, Queue

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcc.codegen.vta.buffers import IDENTITY, INPUT, OUTPUT
 from dcc.codegen.vta.instructions import Alu, Gemm, Transfer
 from dcc.codegen.vta.stream import Stream, StreamBuilder, micro_ops
-from dcc.schedules.vta.conv import IDENTITY, INPUT, OUTPUT
 from dcc.schedules.vta.layers import PoolLayer
 from dcc.schedules.vta.pipeline import End, Operand, SlotSizes, Step, Tile, run_tiles
 from dcc.targets.vta.device import Accelerator

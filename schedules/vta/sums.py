@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dcc.codegen.vta.buffers import IDENTITY, INPUT, OUTPUT, RESIDUAL
 from dcc.codegen.vta.instructions import Gemm, Transfer
 from dcc.codegen.vta.stream import Stream, StreamBuilder, micro_ops
-from dcc.schedules.vta.conv import IDENTITY, INPUT, OUTPUT, RESIDUAL
 from dcc.schedules.vta.epilogue import requantise
 from dcc.schedules.vta.layers import SumLayer
 from dcc.schedules.vta.pipeline import End, Operand, SlotSizes, Step, Tile, run_tiles

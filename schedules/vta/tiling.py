@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from dcc.codegen.vta.buffers import DIGITS
 from dcc.codegen.vta.microop_buffer import MOST_IN_LOAD
 from dcc.schedules.vta.layers import ConvLayer
 from dcc.targets.vta.device import Accelerator
@@ -52,15 +53,17 @@ class Tiling:
         tile = self.outputs * self.rows * self.columns
         if layer.residual is not None:
             inputs = max(inputs, tile)
+        if layer.sums_in:
+            inputs = max(inputs, DIGITS * tile)
         # Tiles of one or two pixels, which others have at their edges, may need three copies.
-        accumulators = max(tile, 6 * self.outputs)
+        accumulators = max(DIGITS * tile if layer.sums_out else tile, 6 * self.outputs)
         return inputs, self.outputs * self.inputs * math.prod(layer.kernel), accumulators
 
     def fits(self, layer: ConvLayer, device: Accelerator) -> bool:
         """Whether all slots fit into the scratchpads."""
         inputs, weights, tile = self.slots(layer)
-        # One element of WGT keeps the identity that residuals are multiplied by.
-        spare = int(layer.residual is not None)
+        # Elements of WGT keep the identities that residuals and sums are multiplied by.
+        spare = layer.identities
         spare += layer.output_blocks if layer.bias_blocks else 0
         bias = self.outputs if layer.bias and not layer.bias_blocks else 0
         return (
