@@ -30,7 +30,10 @@ from dcc.schedules.vta.tiling import Tiling
 from dcc.schedules.vta.weight_order import weight_tiles
 from dcc.schedules.vta.windows import Window, input_loads, windows
 from dcc.targets.vta.device import Accelerator
-from dcc.targets.vta.isa import Memory
+from dcc.targets.vta.isa import ELEMENT_BYTES, Memory
+
+_BEATS_OF_PIECE = 400
+"""Least size of what the first tile waits for: many times the latency of a LOAD."""
 
 
 def conv_stream(
@@ -142,18 +145,30 @@ class _Conv:
         All of them are loaded, also those without a weight: the slot is that of the whole step.
         """
         slot, used = inputs
-        numbers = np.unique(blocks[:, 1]).tolist()
+        begins = self._piece_begins(blocks, used, window)
         pieces: list[Step] = []
         copies = 1
-        for number, begin, end in zip(
-            numbers, [0, *numbers[1:]], [*numbers[1:], used], strict=True
-        ):
-            own = np.flatnonzero(blocks[:, 1] == number)
+        for begin, end in zip(begins, [*begins[1:], used], strict=True):
+            own = np.flatnonzero((blocks[:, 1] >= begin) & (blocks[:, 1] < end))
             part = (slot, begin, end - begin)
             piece, most = self._step(start, blocks[own], part, count, window, int(own[0]))
             pieces.append(piece)
             copies = max(copies, most)
         return replace(whole, pieces=tuple(pieces)), copies
+
+    def _piece_begins(self, blocks: Blocks, used: int, window: Window) -> list[int]:
+        """First block of inputs of each piece: each has weights, and enough to load."""
+        beats = np.full(used, window.shape.input_pixels * ELEMENT_BYTES[Memory.INP], dtype=np.int64)
+        weights = np.bincount(blocks[:, 1], minlength=used)
+        beats = (beats + weights * ELEMENT_BYTES[Memory.WGT]) // self.device.timing.bus_bytes
+        begins, loaded = [0], 0
+        last = int(np.flatnonzero(weights)[-1])
+        for block in range(used):
+            if loaded >= _BEATS_OF_PIECE and weights[begins[-1] : block].any() and block <= last:
+                begins.append(block)
+                loaded = 0
+            loaded += int(beats[block])
+        return begins
 
     def _step(
         self,

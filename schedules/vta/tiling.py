@@ -134,8 +134,12 @@ def estimate(
     weight_loads = groups if kept and tiling.order == "outputs" else tiles
     input_loads = spatial if kept and tiling.order == "pixels" else tiles
     weight_cycles = blocks / groups * layer.input_blocks * kernel * share * 32 * beat
-    input_cycles = layer.input_blocks * (tiling.input_pixels(layer) * 2 * beat + 12)
-    loads = weight_loads * (weight_cycles + steps * 5) + input_loads * input_cycles
+    # One LOAD brings several blocks of inputs where they are whole rows of the image.
+    strips = any(layer.pads) or tiling.columns < layer.out_width
+    input_cycles = layer.input_blocks * tiling.input_pixels(layer) * 2 * beat
+    input_cycles += (layer.input_blocks if strips else steps) * timing.read_latency
+    loads = weight_loads * (weight_cycles + steps * timing.read_latency)
+    loads += input_loads * input_cycles
     store_rows = 1 if tiling.columns == layer.out_width else tiling.rows
     stores = pixels * blocks * (timing.store_element + timing.store_burst / 8)
     stores += tiles * tiling.outputs * store_rows * timing.store_burst / 2
