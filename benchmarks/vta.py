@@ -12,10 +12,11 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from vta_agreement import print_agreement
 
 import dcc
 from dcc.accelerator.reference import ReferenceExecutor
@@ -35,36 +36,7 @@ from dcc.targets.vta.isa import Queue
 RESNET_LAYERS = ((64, 56), (128, 28), (256, 14), (512, 7))
 SHARES = (0.5, 0.1)
 EPILOGUE = 5
-INPUTS = 1000
-CHECKED = 2
 BATCH = 50
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """A model that is compared with its float original on generated inputs.
-
-    Attributes
-    ----------
-    axes
-        Axes of the input along which neighbours are alike.
-    mean, deviation
-        Of the inputs: images normalised as for training, MFCC as their front ends give them.
-    """
-
-    name: str
-    shapes: dict[str, list[int]]
-    axes: tuple[int, ...]
-    mean: float = 0.0
-    deviation: float = 1.0
-
-
-AGREEMENTS = (
-    Agreement("resnet20_cifar10_akamaster", {"input": [BATCH, 3, 32, 32]}, (2, 3)),
-    Agreement("mlperf_tiny_kws_dscnn_f32", {"input_1": [BATCH, 49, 10, 1]}, (1,)),
-    Agreement("arm_kws_ds_cnn_l", {}, (1,)),
-    Agreement("arm_kws_cnn_l", {}, (1,)),
-)
 
 
 def resnet_layer(channels: int, size: int) -> ConvLayer:
@@ -190,50 +162,6 @@ def mnist(models: Path, data: Path, folder: Path) -> None:
         print(f"{name:34} float {answers[1]:.2f} %, int8 {answers[0]:.2f} %", flush=True)
 
 
-def agreement(models: Path, folder: Path) -> None:
-    print(f"\nagreement with the float model on {INPUTS:,} generated inputs")
-    header = f"{'all':>7}{'margin above the median':>25}{'SQNR':>9}"
-    print(f"{'top class':28}{header}")
-    for case in AGREEMENTS:
-        source, shapes = models / f"{case.name}.onnx", case.shapes or None
-        spec = dcc.load(dcc.compile(source, shapes=shapes)).inputs[0]
-        random = np.random.default_rng(0)
-        calibration = {spec.name: _smoothed(case, spec.shape, random)}
-        module, reference, host = _compiled(source, folder, shapes, calibration)
-        outputs: list[tuple[np.ndarray, np.ndarray]] = []
-        for number in range(-(-INPUTS // spec.shape[0])):
-            inputs = {spec.name: _smoothed(case, spec.shape, random)}
-            if number < CHECKED:
-                _check(module, reference, [inputs])
-            outputs.append((reference(inputs)[0], host(inputs)[0]))
-        ours, theirs = (np.concatenate(side)[:INPUTS] for side in zip(*outputs, strict=True))
-        print(f"{case.name:28}{_agreement(ours, theirs)}", flush=True)
-
-
-def _smoothed(case: Agreement, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    """Noise, smoothed along some axes, with the mean and deviation of the case."""
-    noise = random.standard_normal(shape)
-    for axis in case.axes:
-        noise = (noise + 2 * np.roll(noise, 1, axis) + np.roll(noise, 2, axis)) / 4
-    noise = (noise - noise.mean()) / noise.std()
-    return (case.mean + case.deviation * noise).astype(np.float32)
-
-
-def _agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
-    same = ours.argmax(1) == theirs.argmax(1)
-    ranked = np.sort(theirs, axis=1)
-    margin = ranked[:, -1] - ranked[:, -2]
-    sure = margin > np.median(margin)
-    # Of outputs behind a softmax, whose logits the model does not give, the logarithms.
-    probabilities = theirs.min() >= 0 and np.allclose(theirs.sum(1), 1, atol=1e-3)
-    if probabilities:
-        ours, theirs = (np.log(np.maximum(each, 1e-6)) for each in (ours, theirs))
-        ours, theirs = (each - each.mean(1, keepdims=True) for each in (ours, theirs))
-    noise = np.square(ours - theirs).sum()
-    ratio = 10 * np.log10(np.square(theirs).sum() / noise) if noise else np.inf
-    return f"{100 * same.mean():6.1f}%{100 * same[sure].mean():24.1f}%{ratio:6.1f} dB"
-
-
 def _compiled(source: Path, folder: Path, shapes, calibration):
     """Make the module on the simulator, on the integer reference, and the float module."""
     path = folder / f"{source.stem}.so"
@@ -289,7 +217,7 @@ def main() -> None:
             "zero_blocks": lambda: zero_blocks(options.trials),
             "weight_bytes": weight_bytes,
             "mnist": lambda: mnist(options.models, options.data, folder),
-            "agreement": lambda: agreement(options.models, folder),
+            "agreement": lambda: print_agreement(options.models, folder),
             "simulator_speed": lambda: simulator_speed(options.models, folder),
         }
         for section, run in sections.items():

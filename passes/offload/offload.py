@@ -163,6 +163,9 @@ class _Rewriter:
     def _operation(self, placed: Placed) -> Operation | str:
         device = self.options.target.accelerator
         assert device is not None
+        largest = max(_packed_bytes(each, placed) for each in (*placed.inputs, placed.result))
+        if largest > device.limits.allocation:
+            return f"a tensor of {largest:,} bytes exceeds one allocation of the accelerator"
         exponents = [self.exponents[variable] for variable in placed.inputs]
         result = self.exponents[placed.result]
         if placed.kind == "pool":
@@ -252,6 +255,12 @@ class _Rewriter:
 
 def _number(value: int) -> relax.Expr:
     return tvm.tirx.IntImm("int64", value)
+
+
+def _packed_bytes(variable: relax.Var, placed: Placed) -> int:
+    """Bytes of a tensor as the accelerator takes it."""
+    shape = shape_of(variable)
+    return math.prod(_packed_shape(shape, placed.rows or len(shape) < 3))
 
 
 def _packed_shape(shape: list[int], rows: bool) -> list[int]:

@@ -68,7 +68,8 @@ class PoolTiling:
         """Whether the slots fit into the scratchpads."""
         inputs, accumulators = self.slots(layer)
         return (
-            inputs * self.threads <= device.depths[Memory.INP]
+            layer.width <= device.limits.stride
+            and inputs * self.threads <= device.depths[Memory.INP]
             and accumulators * self.threads <= device.depths[Memory.ACC]
         )
 

@@ -66,8 +66,11 @@ class Tiling:
         spare = layer.identities
         spare += layer.output_blocks if layer.bias_blocks else 0
         bias = self.outputs if layer.bias and not layer.bias_blocks else 0
+        tall = (self.rows - 1) * layer.strides[0] + layer.span[0] > 1
+        stride = max(layer.width * tall, layer.out_width * (self.rows > 1))
         return (
-            inputs * self.threads + layer.bias_blocks <= device.depths[Memory.INP]
+            stride <= device.limits.stride
+            and inputs * self.threads + layer.bias_blocks <= device.depths[Memory.INP]
             and weights * self.threads + spare <= device.depths[Memory.WGT]
             and tile * self.threads + bias <= device.depths[Memory.ACC]
         )
