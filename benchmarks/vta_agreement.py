@@ -1,9 +1,9 @@
 """Agreement of int8 with float on inputs that are like the ones a model was trained on.
 
 The inputs are smoothed noise from a seeded generator. Its mean and deviation are those for which
-the outputs of the first convolution have the statistics that training left in the model: the
-running mean and variance of the batch norm behind it. Where that is folded into the convolution,
-its outputs are taken to be normalised (mean 0, variance 1).
+the outputs of the first convolution have the statistics that training left in the model, the
+running mean and variance of the batch norm behind it; the variance in the median of them. Where
+that is folded into the convolution, its outputs are taken to be normalised (mean 0, variance 1).
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ CASES = (
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation of the input, for each channel of the first convolution."""
+    """Of the input: its mean for each channel, and its standard deviation."""
 
     mean: np.ndarray
-    deviation: np.ndarray
+    deviation: float
 
 
 def input_statistics(path: Path, axes: int) -> Statistics:
@@ -73,12 +73,11 @@ def input_statistics(path: Path, axes: int) -> Statistics:
         if node.op_type == "BatchNormalization" and node.input[0] == conv.output[0]:
             mean, variance = arrays[node.input[3]], arrays[node.input[4]]
     means = np.linalg.lstsq(weight.sum(axis=(2, 3)), mean - bias, rcond=None)[0]
-    # The variance of an output, for an input of variance 1 in one of the channels.
+    # The variance of an output, for an input of variance 1.
     alike = [_correlation(size) if n < axes else np.eye(size) for n, size in enumerate(kernel)]
     flat = weight.reshape(outputs, channels, -1)
-    gains = np.einsum("ocp,pq,ocq->oc", flat, np.kron(*alike), flat)
-    variances = np.linalg.lstsq(gains / variance[:, None], np.ones(outputs), rcond=None)[0]
-    return Statistics(means, np.sqrt(np.maximum(variances, 1e-6)))
+    gains = np.einsum("ocp,pq,ocq->o", flat, np.kron(*alike), flat)
+    return Statistics(means, float(np.sqrt(np.median(variance / gains))))
 
 
 def _correlation(size: int) -> np.ndarray:
@@ -96,9 +95,8 @@ def generated(
     for axis in case.smoothed:
         parts = [np.roll(noise, n, axis) * weight for n, weight in enumerate(_SMOOTHING)]
         noise = np.sum(parts, axis=0) / np.sqrt(np.square(_SMOOTHING).sum())
-    channels = (-1, 1, 1) if len(statistics.mean) > 1 else (1,)
-    mean, deviation = (x.reshape(channels) for x in (statistics.mean, statistics.deviation))
-    return (mean + deviation * noise).astype(np.float32)
+    mean = statistics.mean.reshape((-1, 1, 1) if len(statistics.mean) > 1 else (1,))
+    return (mean + statistics.deviation * noise).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -173,5 +171,5 @@ def print_agreement(models: Path, folder: Path) -> None:
     for case in CASES:
         found = agreement_of(case, models, folder)
         fitted = input_statistics(models / f"{case.name}.onnx", len(case.smoothed))
-        text = f"{np.round(fitted.mean, 2)}, {np.round(fitted.deviation, 2)}"
+        text = f"{np.round(fitted.mean, 2)}, {fitted.deviation:.2f}"
         print(f"{case.name:28}{found}  {text}", flush=True)

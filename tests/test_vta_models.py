@@ -181,11 +181,13 @@ class _Wrong(SimulatedDriver):
         buffer.view[0] ^= 1
 
 
-def test_verify_finds_a_single_wrong_number(small):
-    found = dcc.verify(dcc.load(small[0], _Wrong()), small_network())
+def test_verify_finds_a_single_wrong_number(small, tmp_path):
+    source = tmp_path / "small.onnx"
+    onnx.save(small_network(), source)
+    found = dcc.verify(dcc.load(small[0], _Wrong()), source)
     assert not found.holds
     assert "bit for bit in 0 of 3 runs" in found.reason
-    assert dcc.verify(dcc.load(small[0], SimulatedDriver()), small_network()).holds
+    assert dcc.verify(dcc.load(small[0], SimulatedDriver()), source).holds
 
 
 def test_calibration_inputs(tmp_path):
