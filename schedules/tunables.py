@@ -265,6 +265,10 @@ CONFLICTS: tuple[tuple[str, Callable[[Case, Values], bool]], ...] = (
     ),
     ("the vector unit has no such window", _window_without_unit),
     ("gaps have no windows to align", _aligned_gaps),
+    (
+        "windows that start further apart than they are wide leave columns out",
+        lambda _, v: 0 < v["window"] < v["window_align"],
+    ),
     ("windows have no gaps", lambda _, v: v["window"] > 0 and v["gap_bits"] is not None),
     (
         "the vector unit has no tables of bytes",
