@@ -100,7 +100,7 @@ def default_window(shape: LayerShape, form: Form, target: Target, weight: Weight
     # Padding has to be decoded, too: it costs more than it saves where that is slow.
     if form == "huffman" and not unit.byte_entries:
         return 0
-    window = unit.windows[0]
+    window = unit.best_window(weight.density)
     if not shape.dtype == weight.dtype.name == "float32":
         return 0
     # Padding costs as much as weights: where it is most of the entries, gathers are faster.
