@@ -117,6 +117,10 @@ class Executor:
         buffers[OUTPUT] = self.driver.allocate(result)
         if any(SUMS in stream.buffers for stream in operation.streams):
             buffers[SUMS] = self.driver.allocate(result * DIGITS)
+        for name in (OUTPUT, SUMS):
+            if name in buffers:
+                # Nothing that a cache still holds of these pages may come over what is stored.
+                self.driver.flush(buffers[name])
         return buffers
 
     def _weights_at(self, operation: Operation, placed: _Placed, chunk: int) -> int:
