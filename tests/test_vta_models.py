@@ -264,16 +264,14 @@ def test_tuning(tmp_path):
 
 
 def test_expansion_overlaps_with_the_device():
-    def run(cycles, expand, alternates=True):
-        return StreamRun(Timeline(cycles=cycles), expand, alternates=alternates)
+    def run(cycles, expand):
+        return StreamRun(Timeline(cycles=cycles), expand)
 
     assert overlapped_cycles([run(100, 0), run(100, 0)]) == 200
     # Expanding takes longer: the device waits for each.
     assert overlapped_cycles([run(10, 50), run(10, 50), run(10, 50)]) == 160
     # Shorter: only the first shows.
     assert overlapped_cycles([run(50, 10), run(50, 10), run(50, 10)]) == 160
-    # One buffer only: nothing overlaps.
-    assert overlapped_cycles([run(50, 10, False), run(50, 10, False)]) == 120
     whole = OperationRun("x", [run(10, 50), run(10, 50)])
     assert whole.idle_cycles == whole.cycles - 20
 

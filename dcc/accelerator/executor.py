@@ -185,7 +185,6 @@ class Executor:
             run.coded_bytes = coded.payloads[chunk].nbytes
             if chunk == 0:
                 run.coded_bytes += coded.tables.nbytes + coded.lengths.nbytes
-            run.alternates = True
         return run
 
 
