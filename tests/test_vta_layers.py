@@ -117,6 +117,16 @@ def test_any_order_of_the_queues_gives_the_same(seed):
     np.testing.assert_array_equal(result, expected)
 
 
+def test_the_simulator_forgets_old_streams(monkeypatch):
+    monkeypatch.setattr("dcc.targets.vta.simulator._KEPT_INSTRUCTIONS", 1)
+    driver = SimulatedDriver()
+    for rows in (4, 2, 4):
+        tiling = Tiling(rows, 9, 1, 1, "outputs", 2)
+        result, expected, _ = conv_case(SMALL, tiling=tiling, driver=driver)
+        np.testing.assert_array_equal(result, expected)
+        assert len(driver._known) == 1
+
+
 class _LosesTokens(SimulatedDriver):
     """Takes the waits of compute for stores out of every stream, and of stores for nothing."""
 
