@@ -13,7 +13,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcc.candidate_build import CandidateBuild, CandidateEstimate
 from dcc.compressed_module import Source, compressed_module
 from dcc.errors import TuningError
 from dcc.estimation import one_core
@@ -24,21 +23,18 @@ from dcc.progress import report
 from dcc.schedules.tuning.candidate import search_space
 from dcc.schedules.tuning.confirmation import confirmed_choice, unconfirmed_choice
 from dcc.schedules.tuning.database import TuningDatabase
-from dcc.schedules.tuning.estimates import EstimateRunner
 from dcc.schedules.tuning.evaluation import write_example
 from dcc.schedules.tuning.search import Budget, Search, SearchTask
 from dcc.schedules.tuning.workers import (
     BuildInWorker,
     Limits,
     PersistentBuilder,
-    local_runner,
-    rpc_runner,
     safe_path,
 )
 from dcc.targets.processor import core_count
 from dcc.targets.registry import get_target
 from dcc.targets.target import Target
-from dcc.tuning_database import LOCAL, MCA, RPC
+from dcc.tuning_database import LOCAL, MCA
 from dcc.tuning_devices import Devices, find_devices
 from dcc.tuning_report import TunedLayer, TuningReport
 from dcc.tuning_stop import Stop
@@ -61,7 +57,7 @@ def tune(
     shapes: Mapping[str, Sequence[int]] | None = None,
     *,
     trials_per_layer: int | None = None,
-    runner: str = LOCAL,
+    runner: str | Devices = LOCAL,
     tracker: str | None = None,
     key: str | None = None,
     time_limit: float | None = None,
@@ -89,7 +85,8 @@ def tune(
         ``auto``, or the one storage form whose schedules are searched.
     runner
         ``local``; ``rpc``: the devices that ``tracker`` ("HOST:PORT") lends under ``key``; ``mca``:
-        no device, but estimates of cycles by llvm-mca for one core of the target.
+        no device, but estimates of cycles by llvm-mca for one core of the target. Or devices of
+        one's own.
     time_limit
         Seconds.
     exhaustive
@@ -108,19 +105,13 @@ def tune(
     """
     _check_extra()
     device = target if isinstance(target, Target) else get_target(target)
-    if device.gpu is not None:
-        raise TuningError(
-            f"target '{device.name}' cannot be tuned: there is no search for cards yet; "
-            "'dcc compile' has default schedules for it"
-        )
     if device.accelerator is not None:
         from dcc.accelerator.tuning import Options, tune_accelerator
 
         options = Options(trials, trials_per_layer, storage, time_limit, exhaustive, seed)
-        return tune_accelerator(source, database, device, recipe, shapes, runner, options)
+        place = runner if isinstance(runner, str) else LOCAL
+        return tune_accelerator(source, database, device, recipe, shapes, place, options)
     check_choice(storage, "latency")
-    if runner not in (LOCAL, RPC, MCA):
-        raise TuningError(f"unknown runner '{runner}': expected '{LOCAL}', '{RPC}' or '{MCA}'")
     if runner == MCA:
         device = one_core(device)
     for name, value in (("trials", trials), ("trials_per_layer", trials_per_layer)):
@@ -209,12 +200,13 @@ class _Session:
                 self.database.measurements,
                 self.database.records(),
                 builder,
-                self._runner(folder),
+                self.devices.runner(folder, self.limits),
                 self.budget,
                 self.seed,
                 self.storage,
                 stop.asked,
                 self._observe,
+                self.devices.device_type,
             )
             try:
                 if self.budget.whole:
@@ -239,16 +231,8 @@ class _Session:
     def _builder(self, folder: str, names: dict[str, str]) -> PersistentBuilder:
         facts = {field.name: getattr(self.target, field.name) for field in fields(Target)}
         facts["options"] = dict(self.target.options)
-        make = CandidateEstimate if self.runner == MCA else CandidateBuild
-        build = BuildInWorker(make(folder, facts), folder, names)
+        build = BuildInWorker(self.devices.build(folder, facts), folder, names)
         return PersistentBuilder(build, self.limits, core_count())
-
-    def _runner(self, folder: str) -> Any:
-        if self.runner == MCA:
-            return EstimateRunner()
-        if self.devices.tracker is None:
-            return local_runner(folder, self.limits)
-        return rpc_runner(folder, self.limits, self.devices.tracker, self.devices.count)
 
     def _choose(self, search: Search, stop: Stop) -> None:
         for number, task in enumerate(search.tasks):
@@ -259,8 +243,7 @@ class _Session:
             if stop.asked():
                 choice = unconfirmed_choice(search, task)
             else:
-                # Estimates are the same each time.
-                rounds = 1 if self.runner == MCA else self.limits.rounds
+                rounds = 1 if self.devices.repeatable else self.limits.rounds
                 choice = confirmed_choice(search, task, rounds)
             self.database.choose(task.key, self.storage, choice)
 
@@ -284,11 +267,6 @@ class _Session:
             failures=failures,
             confirmed=choice.confirmed,
         )
-
-    @property
-    def runner(self) -> str:
-        """How candidates are measured."""
-        return str(self.devices.identity["device"]["runner"])
 
     @contextlib.contextmanager
     def _log(self) -> Iterator[None]:

@@ -7,8 +7,8 @@ import pytest
 from kernel_runs import HOST, MAIN_WEIGHTS, WEIGHTS, check_layer, make_weight, normal
 
 from dcc.codegen.weight_matrix import WeightMatrix
-from dcc.schedules.cpu.epilogue import Activation
-from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.epilogue import Activation
+from dcc.schedules.geometry import ConvGeometry
 from dcc.schedules.kernels import pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunables import default_tunables

@@ -144,18 +144,20 @@ class PersistentBuilder(ms.builder.PyBuilder):
         self.pool.shutdown()
 
 
-def local_runner(folder: str, limits: Limits) -> ms.Runner:
+def local_runner(
+    evaluation: Evaluation, limits: Limits, initializer: Callable[[], None]
+) -> ms.Runner:
     """Make TVM's runner on this machine, in a process that survives no crash."""
     return ms.runner.LocalRunner(
         timeout_sec=limits.run_seconds,
         evaluator_config=limits.evaluator(),
         f_alloc_argument=no_arguments,
-        f_run_evaluator=Evaluation(folder),
-        initializer=ignore_interrupts,
+        f_run_evaluator=evaluation,
+        initializer=initializer,
     )
 
 
-def rpc_runner(folder: str, limits: Limits, tracker: Tracker, devices: int) -> ms.Runner:
+def rpc_runner(evaluation: Evaluation, limits: Limits, tracker: Tracker, devices: int) -> ms.Runner:
     """Make TVM's runner on ``devices`` devices that a tracker lends."""
     config = ms.runner.RPCConfig(
         tracker_host=tracker.host,
@@ -167,7 +169,7 @@ def rpc_runner(folder: str, limits: Limits, tracker: Tracker, devices: int) -> m
         config,
         limits.evaluator(),
         f_alloc_argument=no_arguments,
-        f_run_evaluator=Evaluation(folder),
+        f_run_evaluator=evaluation,
         max_workers=devices,
         initializer=ignore_interrupts,
     )
