@@ -13,11 +13,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dcc.compilation import check_precision
 from dcc.compressed_module import Source, compressed_module
 from dcc.errors import TuningError
 from dcc.estimation import one_core
 from dcc.layer_task import LayerTask, layer_tasks
-from dcc.passes.pipeline import rewriting_steps
+from dcc.passes.pipeline import SINGLE, rewriting_steps
 from dcc.passes.select_storage import check_choice
 from dcc.progress import report
 from dcc.schedules.tuning.candidate import search_space
@@ -64,6 +65,7 @@ def tune(
     exhaustive: bool = False,
     seed: int = 0,
     limits: Limits | None = None,
+    precision: str = SINGLE,
 ) -> TuningReport:
     """Search for faster schedules of the layers that compute from coded weights.
 
@@ -95,6 +97,8 @@ def tune(
         Of the search and of the data on which answers are checked.
     limits
         How long a candidate may take.
+    precision
+        See :func:`dcc.compile`; records of one precision are none of another.
 
     Raises
     ------
@@ -112,6 +116,7 @@ def tune(
         place = runner if isinstance(runner, str) else LOCAL
         return tune_accelerator(source, database, device, recipe, shapes, place, options)
     check_choice(storage, "latency")
+    check_precision(device, precision)
     if runner == MCA:
         device = one_core(device)
     for name, value in (("trials", trials), ("trials_per_layer", trials_per_layer)):
@@ -120,7 +125,7 @@ def tune(
     devices = find_devices(device, runner, tracker, key)
     opened = TuningDatabase(Path(database), devices.identity, create=True)
     with opened.locked():
-        tasks = model_tasks(source, device, recipe, shapes)
+        tasks = model_tasks(source, device, recipe, shapes, precision)
         layers = [(task, search_task(task, device, storage)) for task in tasks]
         layers = [(task, searched) for task, searched in layers if searched.space.forms]
         budget = _budget(trials, trials_per_layer, [searched for _, searched in layers])
@@ -141,11 +146,15 @@ def _check_extra() -> None:
 
 
 def model_tasks(
-    source: Source, device: Target, recipe: Any = None, shapes: Any = None
+    source: Source,
+    device: Target,
+    recipe: Any = None,
+    shapes: Any = None,
+    precision: str = SINGLE,
 ) -> list[LayerTask]:
     """Return the layers of a model that can be tuned; see :func:`tune`."""
     prepared = compressed_module(source, device, recipe, shapes)
-    module = prepared.pipeline.run(prepared.module, rewriting_steps(prepared.table))
+    module = prepared.pipeline.run(prepared.module, rewriting_steps(prepared.table, precision))
     return layer_tasks(module, prepared.table)
 
 

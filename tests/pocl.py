@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tvm
+from opencl_halves import with_stored_halves
 from tvm import tirx
 
 from dcc.build import build_executable, lower
@@ -90,7 +91,7 @@ def offer_kernels(sources, launches):
     tvm.register_global_func("__tvm_set_device", lambda *_: None, override=True)
     for source in sources:
         os.environ.setdefault("POCL_CACHE_DIR", "/tmp/pocl-of-tests")
-        program = cl.Program(context, source).build()
+        program = cl.Program(context, with_stored_halves(source)).build()
         for kernel in program.all_kernels():
             launch = _Launch(cl, queue, kernel, launches[kernel.function_name])
             tvm.register_global_func(kernel.function_name, launch, override=True)
@@ -153,10 +154,14 @@ def run_functions(functions, kernels, outputs, target):
 class Module:
     """A whole model, compiled as for a card, that PoCL runs on the processor."""
 
-    def __init__(self, model, storage="auto", shapes=None, target=None, tuned=None):
+    def __init__(
+        self, model, storage="auto", shapes=None, target=None, tuned=None, precision="fp32"
+    ):
         self.target = target or opencl_target()
         prepared = compressed_module(model, self.target, None, shapes, None)
-        lowering = compilation_steps(prepared.table, self.target, storage, "latency", tuned)
+        lowering = compilation_steps(
+            prepared.table, self.target, storage, "latency", tuned, precision=precision
+        )
         module = prepared.pipeline.run(prepared.module, lowering)
         section, lifted, launches = WeightSection(), LiftedWeights(), {}
         module = lower(module, self.target, section, lifted)

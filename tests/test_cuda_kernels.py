@@ -53,7 +53,6 @@ def target(request):
 @pytest.mark.parametrize("sizes", some([(33, 70, 1), (1, 9, 3), (70, 33, 7)], [(33, 70, 1)]))
 @pytest.mark.parametrize("kind", some(WEIGHTS, MAIN_WEIGHTS))
 def test_matmul(kind, sizes, target):
-    refuse_halves(kind, target)
     rows, columns, samples = sizes
     weight = make_weight(kind, rows, columns)
     x = normal((samples, columns), "float64" if kind == "double" else "float32")
@@ -87,11 +86,6 @@ def test_dense_tiles(kind, sizes, target):
     for name, (got,) in run_all(kernels, [(expected.shape, "float32")], target=target).items():
         scale = np.abs(expected).max(initial=1)
         assert np.abs(got - expected).max(initial=0) / scale <= 2e-6, name
-
-
-def refuse_halves(kind, target):
-    if kind == "half" and target.kind == "opencl":
-        pytest.skip("PoCL has no half precision on this processor")
 
 
 @pytest.mark.parametrize("kind", some(MAIN_WEIGHTS, ["sparse codes"]))
@@ -159,7 +153,6 @@ def test_conv2d(geometry, target):
 
 @pytest.mark.parametrize("kind", some(["sparse values", "dense codes", "half", "nothing"], ()))
 def test_conv2d_of_other_weights(kind, target):
-    refuse_halves(kind, target)
     geometry = ConvGeometry(1, 8, 6, 10, 6, (3, 3), pads=(1, 1, 1, 1))
     dtype, tolerance = ("float16", 1e-3) if kind == "half" else ("float32", 2e-6)
     check_conv(geometry, kind, dtype, tolerance, target=target)

@@ -89,7 +89,7 @@ def test_what_was_chosen_is_compiled(tuned, tmp_path):
         (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / CHOICES).write_text(json.dumps(choices))
     module = pocl.Module(model, tuned=look_up(tmp_path, SM90))
-    ((choice,),) = [list(each) for each in [module.choices.values()]]
+    [[choice]] = module.choices.values()
     assert "lanes=16 block_rows=8 segments=8 load_words=2" in choice.reason
     expected = x.astype(np.float64) @ onnx.numpy_helper.to_array(model.graph.initializer[0])
     np.testing.assert_allclose(module({"x": x})[0], expected, rtol=1e-5, atol=1e-5)
