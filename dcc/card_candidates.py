@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dcc.build import build_executable, device_modules, export, lower
-from dcc.candidate_build import candidate_module, named
+from dcc.candidate_build import CandidateBuild, candidate_module, named
 from dcc.card_binaries import SUFFIX, digest_of, offer_folder
 from dcc.codegen.section import WeightSection
 from dcc.passes.lift_weights import LiftedWeights
@@ -22,20 +21,11 @@ from dcc.targets.target import Target
 from dcc.tvm_library import load_cuda_library
 
 
-@dataclass(frozen=True)
-class CardBuild:
-    """Builds candidates of the layers that stand in ``folder``; travels to worker processes.
+class CardBuild(CandidateBuild):
+    """Builds candidates for a card.
 
     Their kernels, compiled, stand in ``folder``, where :class:`PrepareCard` offers them.
-
-    Attributes
-    ----------
-    target
-        Arguments of :class:`dcc.targets.target.Target`.
     """
-
-    folder: str
-    target: Mapping[str, Any]
 
     def __call__(self, layer: str, candidate: Candidate, output: Path) -> None:
         """Write the library, and its weights beside it."""

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pocl
 import pytest
-from click.testing import CliRunner
 from coded_models import CASES, data, model_of, node, weight
 from pocl_tuning import PoclDevices
 from weights import random_weight
@@ -89,8 +88,8 @@ def test_what_was_chosen_is_compiled(tuned, tmp_path):
         (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / CHOICES).write_text(json.dumps(choices))
     module = pocl.Module(model, tuned=look_up(tmp_path, SM90))
-    [[choice]] = module.choices.values()
-    assert "lanes=16 block_rows=8 segments=8 load_words=2" in choice.reason
+    [[(_, reason)]] = module.choices.values()
+    assert "lanes=16 block_rows=8 segments=8 load_words=2" in reason
     expected = x.astype(np.float64) @ onnx.numpy_helper.to_array(model.graph.initializer[0])
     np.testing.assert_allclose(module({"x": x})[0], expected, rtol=1e-5, atol=1e-5)
     find_device_compiler()
@@ -114,7 +113,7 @@ def test_spaces(form, samples):
     assert len(names) == len(set(names))
 
 
-def test_without_a_card_it_says_so(tmp_path, monkeypatch):
+def test_without_a_card_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tuning_devices, "find_card", lambda: None)
     model, _ = CASES["gemm"]()
     with pytest.raises(TuningError, match="on a CUDA card, which this machine lacks") as caught:
@@ -123,8 +122,10 @@ def test_without_a_card_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(cuda, "find_card", lambda: None)
     onnx.save(model, tmp_path / "m.onnx")
     arguments = ["tune", str(tmp_path / "m.onnx"), "--database", str(tmp_path / "records")]
-    result = CliRunner().invoke(main, [*arguments, "--target", "cuda"])
-    assert result.exit_code == 2
+    assert main([*arguments, "--target", "cuda"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "'cuda' is the card of this machine, and there is none" in said
+    assert len(said.splitlines()) == 1
     assert not (tmp_path / "records").exists()
 
 
