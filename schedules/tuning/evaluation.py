@@ -118,6 +118,11 @@ def check_answer(results: Any, expected: list[np.ndarray]) -> None:
             )
 
 
+def is_stopped(folder: str) -> bool:
+    """Whether the search is stopping."""
+    return (Path(folder) / STOP).exists()
+
+
 def refuse_when_stopped(folder: str) -> None:
     """Leave work that nobody waits for any more.
 
@@ -126,5 +131,5 @@ def refuse_when_stopped(folder: str) -> None:
     CompileError
         The search is stopping.
     """
-    if (Path(folder) / STOP).exists():
+    if is_stopped(folder):
         raise CompileError(INTERRUPTED)

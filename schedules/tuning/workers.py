@@ -18,7 +18,13 @@ from tvm.s_tir.meta_schedule.runner import EvaluatorConfig
 from tvm.support.popen_pool import MapResult, PopenPoolExecutor, StatusKind
 
 from dcc.schedules.tuning.candidate import Candidate, parse_candidate
-from dcc.schedules.tuning.evaluation import Evaluation, no_arguments, refuse_when_stopped
+from dcc.schedules.tuning.evaluation import (
+    INTERRUPTED,
+    Evaluation,
+    is_stopped,
+    no_arguments,
+    refuse_when_stopped,
+)
 from dcc.schedules.tuning.stub import CANDIDATE, LAYER_KEY
 
 SAFE_PATH = "PYTHONSAFEPATH"
@@ -136,6 +142,9 @@ class PersistentBuilder(ms.builder.PyBuilder):
             text = f"the build was killed after {self.limits.build_seconds:g} s"
             return ms.builder.BuilderResult(None, text)
         crashed = isinstance(done.value, ChildProcessError)
+        if crashed and is_stopped(self.f_build.folder):
+            # Ctrl-C came before the process could ignore it.
+            return ms.builder.BuilderResult(None, INTERRUPTED)
         text = "the compiler crashed" if crashed else str(done.value)
         return ms.builder.BuilderResult(None, text)
 
