@@ -118,7 +118,7 @@ class GridLoads(Loads):
             place, to = tir.Ramp(place, 1, self.width), tir.Ramp(turn * self.width, 1, self.width)
             zero, kind = tir.Broadcast(zero, self.width), f"{FLOAT}x{self.width}"
         value = tir.Cast(kind, self.flat[place])
-        if self.tile.columns % self.tile.depth == 0:
+        if self.tile.columns and self.tile.columns % self.tile.depth == 0:
             T.buffer_store(self.held, value, [to])
             return
         with T.If(column < self.tile.columns):
