@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 
 import tvm
@@ -13,6 +12,7 @@ from cuda_packing import weight_of
 from layer_cases import LAYERS, Case
 
 from dcc.build import device_modules
+from dcc.card_binaries import digest_of
 from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.kernels import build_kernel, fold_kernel, pack_for
 from dcc.schedules.layer_shape import LayerShape
@@ -43,7 +43,7 @@ def prepare(case: Case, forms: Sequence[str], batch: int, target: Target, folder
         source = module.inspect_source()
         binary = folder / f"{stem}-{number}.cubin"
         binary.write_bytes(compile_cuda(source, str(target.options["arch"])))
-        binaries[sha256(source.encode()).hexdigest()] = binary.name
+        binaries[digest_of(source)] = binary.name
     estimates = estimate_all(weight, shape, target).values()
     auto = min(estimates, key=lambda estimate: estimate.nanoseconds).form
     record = {"name": case.name, "seed": seed, "batch": batch, "library": f"{stem}.so"}

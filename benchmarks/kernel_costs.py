@@ -24,9 +24,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import dcc
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
-from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.stack import PIPELINE
 from dcc.schedules.form_sizes import FormSizes
+from dcc.schedules.geometry import ConvGeometry
 from dcc.schedules.kernel_costs import kernel_costs
 from dcc.schedules.kernels import build_kernel, fold_kernel, pack_for
 from dcc.schedules.layer_shape import LayerShape

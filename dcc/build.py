@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from dcc.card_binaries import digest_of
 from dcc.codegen.section import WeightSection
 from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
@@ -69,8 +69,9 @@ def lower(
     target: Target,
     section: WeightSection,
     lifted: LiftedWeights | None = None,
+    more: Sequence[Any] = (),
 ) -> tvm.IRModule:
-    """Lower the whole module to calls of the virtual machine."""
+    """Lower the whole module to calls of the virtual machine; ``more`` runs behind the linking."""
     transform = relax.transform
     after = [
         transform.ToNonDataflow(),
@@ -86,7 +87,7 @@ def lower(
     ]
     module = lower_to_kernels(module, target, section, lifted)
     with target.tvm_target():
-        return tvm.transform.Sequential(after)(module)
+        return tvm.transform.Sequential([*more, *after])(module)
 
 
 def lower_and_build(
@@ -134,20 +135,29 @@ def lower_and_build(
         text = json.dumps(metadata, ensure_ascii=False).encode()
         weights = section.assemble(text, target, folder)
         library = folder / "module.so"
-        try:
-            executable.export_library(
-                str(library),
-                addons=[str(weights)],
-                fcompile=_linker(target),
-                workspace_dir=str(folder),
-            )
-        except RuntimeError as error:
-            raise CompileError(
-                f"linking '{output}' failed: {str(error).strip()[-2000:]}"
-            ) from error
+        export(executable, target, library, [weights])
         with atomic_path(output) as temporary:
             shutil.copyfile(library, temporary)
             temporary.chmod(0o755)
+
+
+def export(executable: Any, target: Target, library: Path, addons: Sequence[Path] = ()) -> None:
+    """Link what was built with ``addons`` to the shared library ``library``.
+
+    Raises
+    ------
+    CompileError
+        Linking failed.
+    """
+    try:
+        executable.export_library(
+            str(library),
+            addons=[str(each) for each in addons],
+            fcompile=_linker(target),
+            workspace_dir=str(library.parent),
+        )
+    except RuntimeError as error:
+        raise CompileError(f"linking '{library}' failed: {str(error).strip()[-2000:]}") from error
 
 
 def build_executable(module: tvm.IRModule, target: Target) -> Any:
@@ -169,8 +179,7 @@ def place_code(source: str, section: WeightSection, target: Target) -> dict[str,
     TVM's module holds the source, which its runtime wants compiled when the module is loaded.
     """
     binary = np.frombuffer(compile_cuda(source, str(target.options["arch"])), np.uint8)
-    digest = sha256(source.encode()).hexdigest()
-    return {"source": digest, "offset": section.add(binary), "size": binary.size}
+    return {"source": digest_of(source), "offset": section.add(binary), "size": binary.size}
 
 
 def _linker(target: Target) -> Callable[..., None]:

@@ -41,7 +41,7 @@ class CandidateBuild:
     def __call__(self, layer: str, candidate: Candidate, output: Path) -> None:
         """Write the library: functions ``main``, ``decode`` where it is needed, and ``layer``."""
         target = Target(**self.target)
-        module = named(_candidate_module(self.folder, layer, candidate, target), layer)
+        module = named(candidate_module(self.folder, layer, candidate, target), layer)
         lower_and_build(module, target, WeightSection(), {}, output)
 
 
@@ -58,7 +58,7 @@ class CandidateEstimate:
     def __call__(self, layer: str, candidate: Candidate, output: Path) -> None:
         """Write the estimate of a candidate."""
         target = one_core(Target(**self.target))
-        module = _candidate_module(self.folder, layer, candidate, target, at_load=False)
+        module = candidate_module(self.folder, layer, candidate, target, at_load=False)
         with np.load(Path(self.folder) / f"{layer}.npz") as arrays:
             data = [arrays[name] for name in sorted(arrays) if name.startswith("data")]
             expected = [arrays[name] for name in sorted(arrays) if name.startswith("expected")]
@@ -67,7 +67,7 @@ class CandidateEstimate:
         write_estimate(output, found.nanoseconds * 1e-9)
 
 
-def _candidate_module(
+def candidate_module(
     folder: str, layer: str, candidate: Candidate, target: Target, *, at_load: bool = True
 ) -> tvm.IRModule:
     """Run the passes that compile models on a layer, with the candidate chosen."""
@@ -77,11 +77,15 @@ def _candidate_module(
     return Pipeline(table, target, check=False).run(module, steps)
 
 
-def named(module: tvm.IRModule, layer: str) -> tvm.IRModule:
-    """Add a function that says which layer this is: a runner sees nothing but the library."""
-    builder = relax.BlockBuilder()
-    with builder.function(LAYER, []):
-        builder.emit_func_output(StringImm(layer))
+def named(module: tvm.IRModule, layer: str, **more: str) -> tvm.IRModule:
+    """Add a function that says which layer this is: a runner sees nothing but the library.
+
+    So do functions of the names in ``more``.
+    """
     result = tvm.IRModule(dict(module.functions_items()), module.attrs)
-    result[LAYER] = builder.get()[LAYER]
+    for name, text in {LAYER: layer, **more}.items():
+        builder = relax.BlockBuilder()
+        with builder.function(name, []):
+            builder.emit_func_output(StringImm(text))
+        result[name] = builder.get()[name]
     return result

@@ -24,7 +24,7 @@ from dcc.files import refuse_same_file
 from dcc.module_metadata import module_metadata
 from dcc.passes.legalize_coded_layers import EXPAND
 from dcc.passes.offload.storage import check_form
-from dcc.passes.pipeline import compilation_steps
+from dcc.passes.pipeline import HALF, PRECISIONS, SINGLE, compilation_steps
 from dcc.passes.select_storage import check_choice
 from dcc.progress import report
 from dcc.targets.registry import get_target
@@ -88,6 +88,7 @@ def compile(
     database: str | PathLike[str] | None = None,
     *,
     calibrate: str | PathLike[str] | Mapping[str, np.ndarray] | None = None,
+    precision: str = SINGLE,
     dump: str | PathLike[str] | None = None,
 ) -> CompiledModule:
     """Compile a model into a shared library.
@@ -113,6 +114,9 @@ def compile(
     calibrate
         For targets with an accelerator: inputs that its scales are chosen for, an ``.npz`` file or
         arrays by input name; None draws random ones.
+    precision
+        ``fp32``, or, on targets that are cards, ``fp16``: products and convolutions read data and
+        values in half precision, and sum in single precision.
     dump
         Folder for the module after each pass.
 
@@ -123,6 +127,7 @@ def compile(
     """
     device = target if isinstance(target, Target) else get_target(target)
     _check_options(device, storage, objective, calibrate is not None)
+    check_precision(device, precision)
     if output is not None and not isinstance(source, onnx.ModelProto | Container):
         refuse_same_file(output, source)
     host = device.accelerator is None
@@ -130,7 +135,7 @@ def compile(
     prepared = compressed_module(source, device, recipe, shapes, dump)
     table, section = prepared.table, WeightSection()
     if device.accelerator is None:
-        lowering = compilation_steps(table, device, storage, objective, tuned)
+        lowering = compilation_steps(table, device, storage, objective, tuned, precision=precision)
     else:
         from dcc.accelerator.offloading import offloading_step
 
@@ -139,9 +144,28 @@ def compile(
         lowering = compilation_steps(table, device, rest, objective, tuned, [offload])
     module = prepared.pipeline.run(prepared.module, lowering)
     report("building", 3, STEPS)
-    compiled = _write(module, prepared, section, device, output, objective)
+    facts = {"objective": objective, "precision": precision}
+    compiled = _write(module, prepared, section, device, output, facts)
     report("building", STEPS, STEPS)
     return compiled
+
+
+def check_precision(device: Target, precision: str) -> None:
+    """Check the precision that the user asks for.
+
+    Raises
+    ------
+    CompileError
+        There is no such precision, or the target does not have it.
+    """
+    if precision not in PRECISIONS:
+        expected = ", ".join(PRECISIONS)
+        raise CompileError(f"unknown precision '{precision}': expected one of {expected}")
+    if precision == HALF and device.gpu is None:
+        raise CompileError(
+            f"target '{device.name}' computes in {SINGLE}: precision {HALF} is for cards "
+            "(see 'dcc targets')"
+        )
 
 
 def _check_options(device: Target, storage: str, objective: str, calibrating: bool) -> None:
@@ -164,7 +188,7 @@ def _write(
     section: WeightSection,
     target: Target,
     output: str | PathLike[str] | None,
-    objective: str,
+    facts: dict[str, Any],
 ) -> CompiledModule:
     folder = None
     if output is None:
@@ -173,8 +197,8 @@ def _write(
     table = prepared.table
     metadata = module_metadata(prepared.imported, table, target)
     metadata |= {
+        **facts,
         "source": prepared.origin,
-        "objective": objective,
         "decode": any(
             isinstance(function, tvm.tirx.PrimFunc) and EXPAND in function.attrs
             for _, function in module.functions_items()

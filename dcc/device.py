@@ -7,18 +7,17 @@ loaded.
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dcc.card_binaries import offer_binary
 from dcc.codegen.module_file import read_weights
 from dcc.errors import ModuleError, TargetError
-from dcc.targets.cuda import find_card
+from dcc.targets.cuda import find_card, why_unfit
 from dcc.tvm_library import load_cuda_library, load_runtime_library
 
 # Constants of the virtual machine's interface.
@@ -153,13 +152,10 @@ def open_device(metadata: dict[str, Any], path: str | Path) -> DeviceWeights:
             f"'{path}' is compiled for '{name}' and needs a CUDA card, which this machine lacks: "
             "run it on a machine with one, or compile it for 'host'"
         )
-    wanted = int(arch.removeprefix("sm_") or 0)
-    present = 10 * card.major + card.minor
-    # Code for a card runs on later ones of the same major capability.
-    if wanted // 10 != card.major or wanted > present:
+    unfit = why_unfit(card, arch)
+    if unfit is not None:
         raise TargetError(
-            f"'{path}' is compiled for compute capability {wanted / 10}, the card here "
-            f"({card.name}) has {present / 10}: compile it with '--target cuda' on this machine"
+            f"'{path}' is compiled for {unfit}: compile it with '--target cuda' on this machine"
         )
     weights = read_weights(path)
     ends = [code["offset"] + code["size"] for code in layout["code"]]
@@ -170,24 +166,5 @@ def open_device(metadata: dict[str, Any], path: str | Path) -> DeviceWeights:
         raise ModuleError(f"'{path}': the metadata is damaged (device): compile it again")
     load_cuda_library()
     for code in layout["code"]:
-        _BINARIES[code["source"]] = weights[code["offset"] : code["offset"] + code["size"]]
-    _offer_binaries()
+        offer_binary(code["source"], weights[code["offset"] : code["offset"] + code["size"]])
     return CudaWeights(weights, layout)
-
-
-_BINARIES: dict[str, bytes] = {}
-"""Compiled kernels of all loaded modules by the digest of their source."""
-
-
-@functools.cache
-def _offer_binaries() -> None:
-    """Answer TVM's runtime, which asks for the source of a module to be compiled at load."""
-    import tvm_ffi
-
-    def find(source: str) -> bytes:
-        digest = sha256(source.encode()).hexdigest()
-        if digest not in _BINARIES:
-            raise ModuleError("the module's kernels were not compiled: compile it again")
-        return _BINARIES[digest]
-
-    tvm_ffi.register_global_func("tvm_callback_cuda_compile", find, override=True)

@@ -13,32 +13,29 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcc.candidate_build import CandidateBuild, CandidateEstimate
+from dcc.compilation import check_precision
 from dcc.compressed_module import Source, compressed_module
 from dcc.errors import TuningError
 from dcc.estimation import one_core
 from dcc.layer_task import LayerTask, layer_tasks
-from dcc.passes.pipeline import rewriting_steps
+from dcc.passes.pipeline import SINGLE, rewriting_steps
 from dcc.passes.select_storage import check_choice
 from dcc.progress import report
 from dcc.schedules.tuning.candidate import search_space
 from dcc.schedules.tuning.confirmation import confirmed_choice, unconfirmed_choice
 from dcc.schedules.tuning.database import TuningDatabase
-from dcc.schedules.tuning.estimates import EstimateRunner
 from dcc.schedules.tuning.evaluation import write_example
 from dcc.schedules.tuning.search import Budget, Search, SearchTask
 from dcc.schedules.tuning.workers import (
     BuildInWorker,
     Limits,
     PersistentBuilder,
-    local_runner,
-    rpc_runner,
     safe_path,
 )
 from dcc.targets.processor import core_count
 from dcc.targets.registry import get_target
 from dcc.targets.target import Target
-from dcc.tuning_database import LOCAL, MCA, RPC
+from dcc.tuning_database import LOCAL, MCA
 from dcc.tuning_devices import Devices, find_devices
 from dcc.tuning_report import TunedLayer, TuningReport
 from dcc.tuning_stop import Stop
@@ -61,13 +58,14 @@ def tune(
     shapes: Mapping[str, Sequence[int]] | None = None,
     *,
     trials_per_layer: int | None = None,
-    runner: str = LOCAL,
+    runner: str | Devices = LOCAL,
     tracker: str | None = None,
     key: str | None = None,
     time_limit: float | None = None,
     exhaustive: bool = False,
     seed: int = 0,
     limits: Limits | None = None,
+    precision: str = SINGLE,
 ) -> TuningReport:
     """Search for faster schedules of the layers that compute from coded weights.
 
@@ -89,7 +87,8 @@ def tune(
         ``auto``, or the one storage form whose schedules are searched.
     runner
         ``local``; ``rpc``: the devices that ``tracker`` ("HOST:PORT") lends under ``key``; ``mca``:
-        no device, but estimates of cycles by llvm-mca for one core of the target.
+        no device, but estimates of cycles by llvm-mca for one core of the target. Or devices of
+        one's own.
     time_limit
         Seconds.
     exhaustive
@@ -98,6 +97,8 @@ def tune(
         Of the search and of the data on which answers are checked.
     limits
         How long a candidate may take.
+    precision
+        See :func:`dcc.compile`; records of one precision are none of another.
 
     Raises
     ------
@@ -108,19 +109,14 @@ def tune(
     """
     _check_extra()
     device = target if isinstance(target, Target) else get_target(target)
-    if device.gpu is not None:
-        raise TuningError(
-            f"target '{device.name}' cannot be tuned: there is no search for cards yet; "
-            "'dcc compile' has default schedules for it"
-        )
     if device.accelerator is not None:
         from dcc.accelerator.tuning import Options, tune_accelerator
 
         options = Options(trials, trials_per_layer, storage, time_limit, exhaustive, seed)
-        return tune_accelerator(source, database, device, recipe, shapes, runner, options)
+        place = runner if isinstance(runner, str) else LOCAL
+        return tune_accelerator(source, database, device, recipe, shapes, place, options)
     check_choice(storage, "latency")
-    if runner not in (LOCAL, RPC, MCA):
-        raise TuningError(f"unknown runner '{runner}': expected '{LOCAL}', '{RPC}' or '{MCA}'")
+    check_precision(device, precision)
     if runner == MCA:
         device = one_core(device)
     for name, value in (("trials", trials), ("trials_per_layer", trials_per_layer)):
@@ -129,7 +125,7 @@ def tune(
     devices = find_devices(device, runner, tracker, key)
     opened = TuningDatabase(Path(database), devices.identity, create=True)
     with opened.locked():
-        tasks = model_tasks(source, device, recipe, shapes)
+        tasks = model_tasks(source, device, recipe, shapes, precision)
         layers = [(task, search_task(task, device, storage)) for task in tasks]
         layers = [(task, searched) for task, searched in layers if searched.space.forms]
         budget = _budget(trials, trials_per_layer, [searched for _, searched in layers])
@@ -150,11 +146,15 @@ def _check_extra() -> None:
 
 
 def model_tasks(
-    source: Source, device: Target, recipe: Any = None, shapes: Any = None
+    source: Source,
+    device: Target,
+    recipe: Any = None,
+    shapes: Any = None,
+    precision: str = SINGLE,
 ) -> list[LayerTask]:
     """Return the layers of a model that can be tuned; see :func:`tune`."""
     prepared = compressed_module(source, device, recipe, shapes)
-    module = prepared.pipeline.run(prepared.module, rewriting_steps(prepared.table))
+    module = prepared.pipeline.run(prepared.module, rewriting_steps(prepared.table, precision))
     return layer_tasks(module, prepared.table)
 
 
@@ -209,12 +209,13 @@ class _Session:
                 self.database.measurements,
                 self.database.records(),
                 builder,
-                self._runner(folder),
+                self.devices.runner(folder, self.limits),
                 self.budget,
                 self.seed,
                 self.storage,
                 stop.asked,
                 self._observe,
+                self.devices.device_type,
             )
             try:
                 if self.budget.whole:
@@ -239,16 +240,8 @@ class _Session:
     def _builder(self, folder: str, names: dict[str, str]) -> PersistentBuilder:
         facts = {field.name: getattr(self.target, field.name) for field in fields(Target)}
         facts["options"] = dict(self.target.options)
-        make = CandidateEstimate if self.runner == MCA else CandidateBuild
-        build = BuildInWorker(make(folder, facts), folder, names)
+        build = BuildInWorker(self.devices.build(folder, facts), folder, names)
         return PersistentBuilder(build, self.limits, core_count())
-
-    def _runner(self, folder: str) -> Any:
-        if self.runner == MCA:
-            return EstimateRunner()
-        if self.devices.tracker is None:
-            return local_runner(folder, self.limits)
-        return rpc_runner(folder, self.limits, self.devices.tracker, self.devices.count)
 
     def _choose(self, search: Search, stop: Stop) -> None:
         for number, task in enumerate(search.tasks):
@@ -259,8 +252,7 @@ class _Session:
             if stop.asked():
                 choice = unconfirmed_choice(search, task)
             else:
-                # Estimates are the same each time.
-                rounds = 1 if self.runner == MCA else self.limits.rounds
+                rounds = 1 if self.devices.repeatable else self.limits.rounds
                 choice = confirmed_choice(search, task, rounds)
             self.database.choose(task.key, self.storage, choice)
 
@@ -284,11 +276,6 @@ class _Session:
             failures=failures,
             confirmed=choice.confirmed,
         )
-
-    @property
-    def runner(self) -> str:
-        """How candidates are measured."""
-        return str(self.devices.identity["device"]["runner"])
 
     @contextlib.contextmanager
     def _log(self) -> Iterator[None]:

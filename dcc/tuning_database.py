@@ -30,6 +30,12 @@ def local_identity(target: Target) -> dict[str, Any]:
     return {"target": _described(target), "device": device, "versions": _versions()}
 
 
+def card_identity(target: Target, card: str) -> dict[str, Any]:
+    """Describe measurements of this machine's card."""
+    device = {"runner": LOCAL, "card": card}
+    return {"target": _described(target), "device": device, "versions": _versions()}
+
+
 def remote_identity(target: Target, key: str) -> dict[str, Any]:
     """Describe measurements of the devices that a tracker lends under ``key``."""
     device = {"runner": RPC, "key": key}
@@ -74,10 +80,10 @@ def open_database(folder: str | PathLike[str], target: Target) -> TuningDatabase
     ------
     TuningError
         It was measured on another device or with other versions. Where the times come from devices
-        of a tracker, this machine need not be one of them.
+        of a tracker or from a card, this machine need not have them.
     """
     identity = local_identity(target)
-    if _runner_of(Path(folder)) in (RPC, MCA):
+    if target.gpu is not None or _runner_of(Path(folder)) in (RPC, MCA):
         del identity["device"]
     return TuningDatabase(Path(folder), identity, create=False)
 

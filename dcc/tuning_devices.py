@@ -3,47 +3,133 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tvm.s_tir import meta_schedule as ms
+
+from dcc.candidate_build import CandidateBuild, CandidateEstimate
+from dcc.card_candidates import CardBuild, PrepareCard
 from dcc.errors import TuningError
 from dcc.schedules.mca.cycles import find_mca
-from dcc.schedules.tuning.workers import Tracker
+from dcc.schedules.tuning.estimates import EstimateRunner
+from dcc.schedules.tuning.evaluation import Evaluation
+from dcc.schedules.tuning.separate_weights import SeparateWeights
+from dcc.schedules.tuning.workers import (
+    BuildCandidate,
+    Limits,
+    Tracker,
+    ignore_interrupts,
+    local_runner,
+    rpc_runner,
+)
+from dcc.targets.cuda import find_card, why_unfit
+from dcc.targets.cuda_toolchain import find_device_compiler
 from dcc.targets.emulation import emulator_for
 from dcc.targets.processor import cpu_features
 from dcc.targets.target import Target
 from dcc.targets.toolchain import compiler_for
-from dcc.tuning_database import MCA, RPC, estimate_identity, local_identity, remote_identity
+from dcc.tuning_database import (
+    LOCAL,
+    MCA,
+    RPC,
+    card_identity,
+    estimate_identity,
+    local_identity,
+    remote_identity,
+)
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Devices, and what a database says about them.
+    """Devices, what a database says about them, and how candidates get there.
 
     Attributes
     ----------
     tracker
         None for this machine.
+    device_type
+        Of TVM: where a candidate computes.
+    repeatable
+        Whether a candidate takes as long each time.
     """
 
     identity: dict[str, Any]
     count: int = 1
     tracker: Tracker | None = None
+    device_type: str = "cpu"
+    repeatable: bool = False
+
+    def build(self, folder: str, target: Mapping[str, Any]) -> BuildCandidate:
+        """Make what builds a candidate in a worker process."""
+        return CandidateBuild(folder, target)
+
+    def runner(self, folder: str, limits: Limits) -> ms.Runner:
+        """Make what runs and times candidates."""
+        return self._runner(Evaluation(folder), limits, ignore_interrupts)
+
+    def _runner(
+        self, evaluation: Evaluation, limits: Limits, initializer: Callable[[], None]
+    ) -> ms.Runner:
+        if self.tracker is None:
+            return local_runner(evaluation, limits, initializer)
+        return rpc_runner(evaluation, limits, self.tracker, self.count)
 
 
-def find_devices(target: Target, runner: str, tracker: str | None, key: str | None) -> Devices:
-    """Check that there is a device for the target.
+@dataclass(frozen=True)
+class Estimates(Devices):
+    """No devices: llvm-mca estimates the cycles of candidates."""
+
+    repeatable: bool = True
+
+    def build(self, folder: str, target: Mapping[str, Any]) -> BuildCandidate:
+        """Make what estimates a candidate."""
+        return CandidateEstimate(folder, target)
+
+    def runner(self, folder: str, limits: Limits) -> ms.Runner:
+        """Make what reads the estimates."""
+        return EstimateRunner()
+
+
+@dataclass(frozen=True)
+class Cards(Devices):
+    """CUDA cards, with a memory of their own."""
+
+    device_type: str = "cuda"
+
+    def build(self, folder: str, target: Mapping[str, Any]) -> BuildCandidate:
+        """Make what builds a candidate, kernels and all, without a card."""
+        return CardBuild(folder, target)
+
+    def runner(self, folder: str, limits: Limits) -> ms.Runner:
+        """Make what runs and times candidates."""
+        return self._runner(SeparateWeights(folder), limits, PrepareCard(folder))
+
+
+def find_devices(
+    target: Target, runner: str | Devices, tracker: str | None, key: str | None
+) -> Devices:
+    """Check that there is a device for the target; ``runner`` may be the devices themselves.
 
     Raises
     ------
     TuningError
         This machine cannot run the target's code, or the tracker has no such device.
     """
+    if isinstance(runner, Devices):
+        return runner
+    if runner not in (LOCAL, RPC, MCA):
+        raise TuningError(f"unknown runner '{runner}': expected '{LOCAL}', '{RPC}' or '{MCA}'")
+    if target.gpu is not None and runner != MCA:
+        find_device_compiler()  # before the work: is there one?
     if runner != RPC:
         if tracker is not None or key is not None:
             raise TuningError("a tracker and a key need the runner 'rpc': add --runner rpc")
         if runner == MCA:
-            return Devices(_estimated(target))
+            return Estimates(_estimated(target))
+        if target.gpu is not None:
+            return Cards(card_identity(target, _fitting_card(target)))
         present = cpu_features()
         missing = sorted(set(target.required_features) - present) if present is not None else []
         if missing:
@@ -58,7 +144,31 @@ def find_devices(target: Target, runner: str, tracker: str | None, key: str | No
             "--tracker HOST:PORT --key KEY"
         )
     address = parse_tracker(tracker, key)
-    return Devices(remote_identity(target, key), _count(address), address)
+    make = Devices if target.gpu is None else Cards
+    return make(remote_identity(target, key), _count(address), address)
+
+
+def _fitting_card(target: Target) -> str:
+    """Name the card of this machine.
+
+    Raises
+    ------
+    TuningError
+        There is none, or not one that runs code for ``target``.
+    """
+    card = find_card()
+    if card is None:
+        raise TuningError(
+            f"'{target.name}' is tuned on a CUDA card, which this machine lacks: tune on devices "
+            "that a tracker lends (--runner rpc)"
+        )
+    unfit = why_unfit(card, str(target.options["arch"]))
+    if unfit is not None:
+        raise TuningError(
+            f"'{target.name}' needs {unfit}: tune for 'cuda', or on devices that a tracker lends "
+            "(--runner rpc)"
+        )
+    return card.name
 
 
 def _estimated(target: Target) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from dcc.reference import ReferenceModel
 from dcc.running import RunnableModule
 from dcc.runtime import Module, load
 
+TOLERANCE = 1e-5
+TOLERANCES = {"fp16": 1e-2}
+"""By the precision of what kernels read: rounding to 11 bits in every layer."""
 Criterion = Literal["tolerance", "accuracy", "report"]
 RANDOM_DRAWS = 3
 INTEGER_RUNS = 3
@@ -73,7 +76,7 @@ def verify(
     inputs: Mapping[str, np.ndarray] | None = None,
     data: str | Path | None = None,
     scale: float | None = None,
-    tolerance: float = 1e-5,
+    tolerance: float | None = None,
     max_drop: float | None = None,
     driver: str | Path | None = None,
     ranges: Mapping[str, Range] | None = None,
@@ -92,7 +95,8 @@ def verify(
     data, scale
         Labelled data (see :func:`dcc.datasets.read_labelled`), to compare accuracy as well.
     tolerance
-        Largest error over largest magnitude that is allowed.
+        Largest error over largest magnitude that is allowed. Default: 1e-5; 1e-2 for modules that
+        read half precision.
     max_drop
         Percentage points of accuracy that may be lost; needs ``data`` and then decides alone.
     driver
@@ -121,6 +125,8 @@ def verify(
         for values in draws:
             comparison.run(values)
     changed = Path(reference).suffix != ".dcz" and recipe_changed_weights(ours.metadata)
+    if tolerance is None:
+        tolerance = TOLERANCES.get(ours.metadata.get("precision", ""), TOLERANCE)
     return comparison.judge(changed, tolerance, max_drop)
 
 

@@ -11,10 +11,10 @@ from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.passes.operators.coded_layers import CodedLayer
 from dcc.passes.operators.encoded_weights import apply_mask_reference
 from dcc.passes.weight_table import WeightTable
-from dcc.schedules.cpu.epilogue import Activation
-from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.cpu.recurrent import Recurrence
+from dcc.schedules.epilogue import Activation
+from dcc.schedules.geometry import ConvGeometry
 from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.recurrence import Recurrence
 
 
 def weight_matrix(layer: CodedLayer, table: WeightTable) -> WeightMatrix:

@@ -29,12 +29,12 @@ from dcc.passes.operators.recurrent import recurrence_types
 from dcc.passes.parameters import MAIN, constant, with_main
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import estimate_all
-from dcc.schedules.cpu.expand import value_dtype
 from dcc.schedules.guarded_rule import SCHEDULE
 from dcc.schedules.kernels import build_decoder, build_kernel, in_root_block, pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunable_values import with_values
 from dcc.schedules.tunables import Tunables, default_tunables
+from dcc.schedules.weight_reader import value_dtype
 from dcc.targets.target import Target
 
 SCHEDULED = "tirx.is_scheduled"

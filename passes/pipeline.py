@@ -19,6 +19,7 @@ from dcc.passes.bind_encoded_weights import BindEncodedWeights
 from dcc.passes.bind_plain_weights import BindPlainWeights
 from dcc.passes.fold_huffman_decode import FoldHuffmanDecode
 from dcc.passes.fuse_epilogue import FuseEpilogue
+from dcc.passes.halve_precision import HalvePrecision
 from dcc.passes.hooks import HookContext, passes_at
 from dcc.passes.inject_pruning_masks import InjectPruningMasks
 from dcc.passes.legalize_coded_layers import LegalizeCodedLayers
@@ -31,6 +32,8 @@ from dcc.passes.weight_table import WeightTable
 from dcc.schedules.tuning.decision import LookUp
 from dcc.targets.target import Target
 
+SINGLE, HALF = "fp32", "fp16"
+PRECISIONS = (SINGLE, HALF)
 Observe = Callable[[str, tvm.IRModule], None]
 
 
@@ -100,6 +103,7 @@ def compilation_steps(
     offload: Sequence[Any] = (),
     *,
     at_load: bool = True,
+    precision: str = SINGLE,
 ) -> list[Any]:
     """List the steps from masks and codebooks in the graph to kernels over packed weights.
 
@@ -109,7 +113,7 @@ def compilation_steps(
     ``dcc.build`` schedules the ordinary operators and links the kernels with their weights.
     """
     return [
-        *rewriting_steps(table),
+        *rewriting_steps(table, precision),
         *offload,
         SelectStorage(table, target, storage, objective, tuned),
         "after_selection",
@@ -118,8 +122,11 @@ def compilation_steps(
     ]
 
 
-def rewriting_steps(table: WeightTable) -> list[Any]:
-    """List the steps to coded layers in the graph, without a storage form."""
+def rewriting_steps(table: WeightTable, precision: str = SINGLE) -> list[Any]:
+    """List the steps to coded layers in the graph, without a storage form.
+
+    ``precision`` is that of the data and values which their kernels read, ``fp32`` or ``fp16``.
+    """
     return [
         RewriteToCodebook(table),
         # Only now is it known which weights are no operand of a coded layer; their constants fold
@@ -129,6 +136,7 @@ def rewriting_steps(table: WeightTable) -> list[Any]:
         # Scale and bias are constants from here on.
         FuseEpilogue(),
         "after_rewrite",
+        *([HalvePrecision(table)] if precision == HALF else []),
     ]
 
 

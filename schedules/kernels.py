@@ -21,7 +21,6 @@ from dcc.errors import CompileError
 from dcc.schedules.cpu.conv import conv
 from dcc.schedules.cpu.dense_conv import dense_conv, fits_groups
 from dcc.schedules.cpu.dense_matmul import dense_matmul
-from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.expand import expand
 from dcc.schedules.cpu.matmul import matmul
 from dcc.schedules.cpu.pixel_tiles import PixelTiling
@@ -29,6 +28,8 @@ from dcc.schedules.cpu.recurrent import gru, lstm
 from dcc.schedules.cpu.take import take
 from dcc.schedules.cuda.expand import expand as block_expand
 from dcc.schedules.cuda.kernels import build_block_kernel
+from dcc.schedules.cuda.sizes import BlockSizes
+from dcc.schedules.epilogue import Epilogue
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunables import Tunables
 from dcc.targets.target import Target
@@ -82,7 +83,8 @@ def build_kernel(
     """
     accumulator = accumulator_type(shape, packed)
     if target.gpu is not None:
-        return build_block_kernel(shape, packed, target, accumulator)
+        sizes = tunables.sizes if tunables is not None else BlockSizes()
+        return build_block_kernel(shape, packed, target, accumulator, sizes)
     in_flight = tunables.in_flight if tunables is not None else None
     unit = vector_unit(target.features, packed.lanes)
     epilogue = Epilogue(packed.rows, shape.dtype, shape.scale, shape.bias, shape.activation)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dcc.schedules.cpu.epilogue import Activation
-from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.cpu.matmul import MANY_SAMPLES
-from dcc.schedules.cpu.recurrent import Recurrence
+from dcc.schedules.epilogue import Activation
+from dcc.schedules.geometry import ConvGeometry
+from dcc.schedules.recurrence import Recurrence
 
+MANY_SAMPLES = 8
+"""From so many samples on, a weight is worth a vector of samples."""
 KernelKind = Literal["matmul", "conv1d", "conv2d", "take", "lstm", "gru"]
 
 

@@ -6,18 +6,14 @@ from dataclasses import fields, replace
 from typing import Any
 
 from dcc.codegen.packing import Packing
-from dcc.schedules.tunables import (
-    CONFLICTS,
-    TUNABLES,
-    Case,
-    Tunables,
-    Value,
-    Values,
-    default_tunables,
-)
+from dcc.schedules.cuda.sizes import BlockSizes
+from dcc.schedules.tunable import Case, Value, Values
+from dcc.schedules.tunables import Tunables, conflicts_of, default_tunables, tunables_of
 
 OF_PACKING = frozenset(field.name for field in fields(Packing))
-OF_KERNEL = frozenset(field.name for field in fields(Tunables)) - {"packing"}
+OF_SIZES = frozenset(field.name for field in fields(BlockSizes))
+OF_LOOPS = frozenset(field.name for field in fields(Tunables)) - {"packing", "sizes"}
+OF_KERNEL = OF_LOOPS | OF_SIZES
 FLAGS = frozenset(field.name for field in fields(Packing) if field.type == "bool")
 
 
@@ -25,7 +21,7 @@ def choices(case: Case) -> dict[str, tuple[Value, ...]]:
     """List the values of each tunable that has several in this case, the default first."""
     default = default_values(case)
     found = {}
-    for tunable in TUNABLES:
+    for tunable in tunables_of(case.target):
         first = default[tunable.name]
         others = [value for value in tunable.choices(case) if value != first]
         if others:
@@ -38,7 +34,7 @@ def conflict(case: Case, default: Values, values: Values) -> str | None:
     every = {**default, **values}
     if every == default:
         return None  # whatever the rules say, the default schedule is built
-    return next((reason for reason, rule in CONFLICTS if rule(case, every)), None)
+    return next((reason for reason, rule in conflicts_of(case.target) if rule(case, every)), None)
 
 
 def default_values(case: Case) -> dict[str, Value]:
@@ -49,7 +45,8 @@ def default_values(case: Case) -> dict[str, Value]:
 def values_of(tunables: Tunables) -> dict[str, Value]:
     """Return every decision by name; flags are 0 and 1."""
     found = {name: getattr(tunables.packing, name) for name in OF_PACKING}
-    found |= {name: getattr(tunables, name) for name in OF_KERNEL}
+    found |= {name: getattr(tunables, name) for name in OF_LOOPS}
+    found |= {name: getattr(tunables.sizes, name) for name in OF_SIZES}
     return {name: int(v) if isinstance(v, bool) else v for name, v in found.items()}
 
 
@@ -66,5 +63,10 @@ def with_values(tunables: Tunables, values: Values) -> Tunables:
         known = ", ".join(sorted(OF_PACKING | OF_KERNEL))
         raise KeyError(f"there is no tunable {', '.join(unknown)}; known: {known}")
     given: dict[str, Any] = {n: bool(v) if n in FLAGS else v for n, v in values.items()}
-    packing = replace(tunables.packing, **{n: v for n, v in given.items() if n in OF_PACKING})
-    return replace(tunables, packing=packing, **{n: given[n] for n in given if n in OF_KERNEL})
+
+    def of(names: frozenset[str]) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if name in names}
+
+    packing = replace(tunables.packing, **of(OF_PACKING))
+    sizes = replace(tunables.sizes, **of(OF_SIZES))
+    return replace(tunables, packing=packing, sizes=sizes, **of(OF_LOOPS))

@@ -2,32 +2,30 @@
 
 ``TUNABLES`` is the one declaration: a name (a field of ``Packing`` or of ``Tunables``), what it is,
 and the values worth trying; its default is that of ``default_tunables``. ``CONFLICTS`` names values
-that do not go together.
+that do not go together. Kernels of thread blocks have theirs in ``cuda.tunables``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from dcc.codegen.code_tables import BYTE_TABLE_BITS
 from dcc.codegen.packing import Packing
-from dcc.codegen.vector_units import VectorUnit, vector_unit
+from dcc.codegen.vector_units import vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.schedules.cpu.dense_conv import tile_channels
 from dcc.schedules.cpu.dense_matmul import PANEL_VECTORS
 from dcc.schedules.cpu.vector_rows import MOST_SAMPLES
 from dcc.schedules.cuda.packing import block_packing
+from dcc.schedules.cuda.sizes import BlockSizes
+from dcc.schedules.cuda.tunables import BLOCK_CONFLICTS, BLOCK_TUNABLES
 from dcc.schedules.form_sizes import window_padding
 from dcc.schedules.kernel_costs import kernel_costs
 from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.tunable import Case, Conflict, Tunable, Value, Values
 from dcc.targets.target import Target
-
-Value: TypeAlias = "int | str | None"
-Values: TypeAlias = "Mapping[str, Any]"
 
 # Lanes of a slice of a convolution with fewer output channels than a vector has elements.
 PIXEL_LANES = 4
@@ -50,12 +48,15 @@ class Tunables:
     panel_kilobytes
         Inputs that the pixel kernel keeps in the first cache level; None: those of
         ``PixelTiling``.
+    sizes
+        Of kernels of thread blocks.
     """
 
     packing: Packing
     in_flight: int | None = None
     tile_vectors: int | None = None
     panel_kilobytes: int | None = None
+    sizes: BlockSizes = field(default_factory=BlockSizes)
 
 
 def default_tunables(
@@ -125,59 +126,6 @@ def default_lanes(shape: LayerShape, target: Target) -> int:
     if shape.geometry is not None and shape.geometry.outputs < target.vector_floats:
         return PIXEL_LANES
     return target.vector_floats
-
-
-@dataclass(frozen=True)
-class Case:
-    """A layer in one storage form on one target: what the values worth trying depend on."""
-
-    shape: LayerShape
-    form: Form
-    weight: WeightMatrix
-    target: Target
-
-    @property
-    def rows_kernel(self) -> bool:
-        """Whether rows run in lockstep, and a few samples at a time."""
-        recurrent_or_product = self.shape.kind in ("matmul", "lstm", "gru")
-        return recurrent_or_product and not self.shape.by_pixels
-
-    @property
-    def pixel_kernel(self) -> bool:
-        """Whether pixels or samples are the vector."""
-        return self.shape.kind != "take" and not self.rows_kernel and self.form != "dense"
-
-    @property
-    def entry_wise(self) -> bool:
-        """Whether the kernel reads entries of the non-zeros only."""
-        return self.form in ("sparse", "huffman") and self.weight.mask is not None
-
-    @property
-    def scalar_rows(self) -> bool:
-        """Whether rows run on scalars, as vectors cannot gather."""
-        unit = vector_unit(self.target.features, self.target.vector_floats)
-        gathers = unit is None or unit.gathers
-        return self.rows_kernel and self.entry_wise and not gathers
-
-    def unit(self, lanes: int) -> VectorUnit | None:
-        """Return the unit of a vector kernel; None where another kernel computes the layer."""
-        return vector_unit(self.target.features, lanes) if self.rows_kernel else None
-
-
-@dataclass(frozen=True)
-class Tunable:
-    """One decision: a field of ``Packing`` or ``Tunables``.
-
-    Attributes
-    ----------
-    choices
-        The values worth trying in a case. The default is added where it is missing; nothing is
-        tuned where there is no other.
-    """
-
-    name: str
-    meaning: str
-    choices: Callable[[Case], tuple[Value, ...]]
 
 
 def _lanes(case: Case) -> tuple[Value, ...]:
@@ -258,7 +206,7 @@ def _aligned_gaps(_case: Case, values: Values) -> bool:
     return not values["window"] and values["window_align"] != Packing.window_align
 
 
-CONFLICTS: tuple[tuple[str, Callable[[Case, Values], bool]], ...] = (
+CONFLICTS: tuple[Conflict, ...] = (
     (
         "only vector kernels interleave slices",
         lambda case, v: case.unit(v["lanes"]) is None and v["in_flight"] is not None,
@@ -286,3 +234,13 @@ CONFLICTS: tuple[tuple[str, Callable[[Case, Values], bool]], ...] = (
         ),
     ),
 )
+
+
+def tunables_of(target: Target) -> tuple[Tunable, ...]:
+    """List what may be varied of the kernels of ``target``."""
+    return TUNABLES if target.gpu is None else BLOCK_TUNABLES
+
+
+def conflicts_of(target: Target) -> tuple[Conflict, ...]:
+    """List what does not go together in the kernels of ``target``."""
+    return CONFLICTS if target.gpu is None else BLOCK_CONFLICTS

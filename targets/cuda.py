@@ -10,8 +10,9 @@ from dcc.errors import TargetError
 from dcc.targets.target import Caches, EnergyTable, Gpu, Target
 
 _KIB, _MIB = 1024, 1024 * 1024
-AMPERE = Gpu(multiprocessors=108, shared_bytes=48 * _KIB)
-HOPPER = Gpu(multiprocessors=132, shared_bytes=48 * _KIB)
+# By the data sheets of the A100 (40 GB) and the H100 (SXM).
+AMPERE = Gpu(108, shared_bytes=48 * _KIB, multiplications=64, clock=1.41, bandwidth=1555.0)
+HOPPER = Gpu(132, shared_bytes=48 * _KIB, multiplications=128, clock=1.98, bandwidth=3350.0)
 # HBM moves a 32-bit word for about 7 pJ a bit less than the DRAM of Horowitz's table; a 4 nm
 # process takes about a tenth of the 45 nm figures for arithmetic (Jouppi et al. 2021, Table 2).
 _ENERGY = EnergyTable(
@@ -67,6 +68,17 @@ def _first_card(driver: ctypes.CDLL) -> Card | None:
     return Card(text.value.decode(errors="replace"), *numbers)
 
 
+def why_unfit(card: Card, arch: str) -> str | None:
+    """Why ``card`` cannot run code for ``arch`` (``sm_90``); None where it can.
+
+    Code for a card runs on later ones of the same major capability.
+    """
+    wanted, present = int(arch.removeprefix("sm_") or 0), 10 * card.major + card.minor
+    if wanted // 10 == card.major and wanted <= present:
+        return None
+    return f"compute capability {wanted / 10}, the card here ({card.name}) has {present / 10}"
+
+
 def card_target() -> Target:
     """Describe the card of this machine.
 
@@ -79,12 +91,15 @@ def card_target() -> Target:
     if card is None:
         raise TargetError(
             "target 'cuda' is the card of this machine, and there is none (or no driver): "
-            "compile for one by name, 'cuda-sm80' or 'cuda-sm90'"
+            "name one, 'cuda-sm80' or 'cuda-sm90' (compiling needs no card, tuning devices of a "
+            "tracker)"
         )
     from dataclasses import replace
 
-    newer = card.major >= 9
-    gpu = replace(HOPPER if newer else AMPERE, multiprocessors=card.multiprocessors)
+    gpu = HOPPER if card.major >= 9 else AMPERE
+    if (card.major, card.minor) > (8, 0):
+        gpu = replace(gpu, multiplications=HOPPER.multiplications)
+    gpu = replace(gpu, multiprocessors=card.multiprocessors)
     arch = f"sm_{card.major}{card.minor}"
     return _target("cuda", f"this machine's card ({card.name})", arch, gpu, card.level2_bytes)
 

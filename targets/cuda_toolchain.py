@@ -6,8 +6,9 @@ import importlib.util
 import os
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from unittest import mock
 
 from dcc.errors import CompileError, TargetError
 
@@ -56,12 +57,27 @@ def compile_cuda(source: str, arch: str) -> bytes:
 
     try:
         changes = _PRECISE | (_headers() if compiler == "nvrtc" else {})
-        with mock.patch.dict(os.environ, changes), Target({"kind": "cuda", "arch": arch}):
+        with _environment(changes), Target({"kind": "cuda", "arch": arch}):
             binary = nvcc.compile_cuda(source, target_format="cubin", compiler=compiler)
     except (RuntimeError, ValueError, OSError) as error:
         last = "\n".join(str(error).strip().splitlines()[-10:])
         raise CompileError(f"{compiler} failed to compile kernels for {arch}:\n{last}") from error
     return bytes(binary)
+
+
+@contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    """Change the environment, by which alone TVM's compilers can be told, for a while."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _headers() -> dict[str, str]:

@@ -65,12 +65,21 @@ class Gpu:
         Threads that run in lockstep; ``block_threads`` the most of a block.
     shared_bytes
         Shared memory that any block may have.
+    multiplications
+        In single precision, with their additions: of a multiprocessor in a cycle.
+    clock
+        Cycles a nanosecond.
+    bandwidth
+        Bytes a nanosecond from the card's memory.
     """
 
     multiprocessors: int
     warp: int = 32
     block_threads: int = 1024
     shared_bytes: int = 48 * 1024
+    multiplications: int = 128
+    clock: float = 1.7
+    bandwidth: float = 3000.0
 
 
 @dataclass(frozen=True)

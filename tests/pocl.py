@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tvm
+from opencl_halves import with_stored_halves
 from tvm import tirx
 
 from dcc.build import build_executable, lower
@@ -77,15 +78,20 @@ def host_for_processor(launches):
         yield
 
 
-def take_kernels(library, launches):
-    """Move the kernels of a built module from its import to global functions."""
-    cl, context, queue = device()
-    sources = [each for each in library.imports if each.kind == "opencl"]
+def detach_kernels(library):
+    """Take the kernels off a built module; returns their sources."""
+    sources = [each.inspect_source("cl") for each in library.imports if each.kind == "opencl"]
     library.clear_imports()
+    return sources
+
+
+def offer_kernels(sources, launches):
+    """Make global functions of kernels: host code finds them by name."""
+    cl, context, queue = device()
     tvm.register_global_func("__tvm_set_device", lambda *_: None, override=True)
     for source in sources:
         os.environ.setdefault("POCL_CACHE_DIR", "/tmp/pocl-of-tests")
-        program = cl.Program(context, source.inspect_source("cl")).build()
+        program = cl.Program(context, with_stored_halves(source)).build()
         for kernel in program.all_kernels():
             launch = _Launch(cl, queue, kernel, launches[kernel.function_name])
             tvm.register_global_func(kernel.function_name, launch, override=True)
@@ -129,7 +135,7 @@ def run_functions(functions, kernels, outputs, target):
     if target.kind == "opencl":
         with host_for_processor(launches):
             library = tvm.compile(tvm.IRModule(functions), target.tvm_target()).mod
-        take_kernels(library, launches)
+        offer_kernels(detach_kernels(library), launches)
     else:
         load_cuda_library()
         arch = target.options["arch"]
@@ -148,17 +154,21 @@ def run_functions(functions, kernels, outputs, target):
 class Module:
     """A whole model, compiled as for a card, that PoCL runs on the processor."""
 
-    def __init__(self, model, storage="auto", shapes=None, target=None):
+    def __init__(
+        self, model, storage="auto", shapes=None, target=None, tuned=None, precision="fp32"
+    ):
         self.target = target or opencl_target()
         prepared = compressed_module(model, self.target, None, shapes, None)
-        lowering = compilation_steps(prepared.table, self.target, storage, "latency", None)
+        lowering = compilation_steps(
+            prepared.table, self.target, storage, "latency", tuned, precision=precision
+        )
         module = prepared.pipeline.run(prepared.module, lowering)
         section, lifted, launches = WeightSection(), LiftedWeights(), {}
         module = lower(module, self.target, section, lifted)
         with host_for_processor(launches):
             executable = build_executable(module, self.target)
         for library in executable.mod.imports:
-            take_kernels(library, launches)
+            offer_kernels(detach_kernels(library), launches)
         self.inputs, self.outputs = prepared.imported.inputs, prepared.imported.outputs
         self.choices = prepared.table.choices
         self.machine = tvm.relax.VirtualMachine(executable, tvm.cpu())

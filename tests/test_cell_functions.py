@@ -8,7 +8,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.schedules.cpu.cell_functions import vector_functions
-from dcc.schedules.cpu.weight_reader import argument
+from dcc.schedules.weight_reader import argument
 
 
 def kernel(index, count):

@@ -8,9 +8,9 @@ from kernel_runs import HOST, MAIN_WEIGHTS, WEIGHTS, check_layer, make_weight, n
 
 from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.schedules.cpu.block_order import LEAST_TILES
-from dcc.schedules.cpu.epilogue import Activation
-from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.pixel_tiles import PixelTiling, choose_tiles
+from dcc.schedules.epilogue import Activation
+from dcc.schedules.geometry import ConvGeometry
 from dcc.schedules.kernels import pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunables import default_tunables

@@ -10,8 +10,8 @@ from dcc.codegen.packed_streams import entropy_code
 from dcc.codegen.packing import Packing
 from dcc.codegen.vector_units import vector_unit
 from dcc.schedules.cost_model import estimate_all
-from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.form_sizes import FormSizes
+from dcc.schedules.geometry import ConvGeometry
 from dcc.schedules.kernels import pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.memory_traffic import nanoseconds_of_reading

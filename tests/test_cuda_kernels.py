@@ -12,11 +12,14 @@ from weights import legal_forms
 
 from dcc.codegen.packing import Packing
 from dcc.passes.operators.recurrent_reference import gru_reference, lstm_reference
-from dcc.schedules.cpu.epilogue import Activation
-from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.cpu.recurrent import Recurrence
+from dcc.schedules.cuda.gemm_tile import in_tiles
+from dcc.schedules.epilogue import Activation
+from dcc.schedules.geometry import ConvGeometry
 from dcc.schedules.kernels import build_decoder, build_kernel, pack_for
 from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.recurrence import Recurrence
+from dcc.schedules.tunable_values import with_values
+from dcc.schedules.tunables import default_tunables
 from dcc.targets.registry import get_target
 
 pytestmark = pytest.mark.emulated
@@ -50,7 +53,6 @@ def target(request):
 @pytest.mark.parametrize("sizes", some([(33, 70, 1), (1, 9, 3), (70, 33, 7)], [(33, 70, 1)]))
 @pytest.mark.parametrize("kind", some(WEIGHTS, MAIN_WEIGHTS))
 def test_matmul(kind, sizes, target):
-    refuse_halves(kind, target)
     rows, columns, samples = sizes
     weight = make_weight(kind, rows, columns)
     x = normal((samples, columns), "float64" if kind == "double" else "float32")
@@ -58,9 +60,32 @@ def test_matmul(kind, sizes, target):
     check_layer(shape, weight, [x], [matmul_expected(weight, x)], target=target)
 
 
-def refuse_halves(kind, target):
-    if kind == "half" and target.kind == "opencl":
-        pytest.skip("PoCL has no half precision on this processor")
+# Rows, columns and samples: whole tiles, odd ones, columns that are no whole vectors or parts.
+TILES = [(130, 516, 64), (33, 70, 2), (70, 33, 20), (257, 96, 65), (5, 1, 9), (128, 64, 128)]
+
+
+@pytest.mark.parametrize("sizes", some(TILES, [(33, 70, 2), (130, 516, 64)]))
+@pytest.mark.parametrize(
+    "kind", some(["sparse codes", "sparse 8 bit codes", "dense values"], ["sparse codes"])
+)
+def test_dense_tiles(kind, sizes, target):
+    """Products of some samples in dense tiles, by as many blocks as the default takes, and by one."""
+    rows, columns, samples = sizes
+    weight, x = make_weight(kind, rows, columns), normal((samples, columns))
+    shape, kernels = LayerShape("matmul", samples=samples), {}
+    for form in legal_forms(weight):
+        if not in_tiles(shape, form):
+            continue
+        tunables = default_tunables(shape, form, target, weight)
+        packed = pack_for(weight, form, tunables.packing)
+        whole = with_values(tunables, {"split": 1, "depth": 8, "thread_rows": 4})
+        for name, each in {"default": tunables, "whole": whole}.items():
+            kernel = build_kernel(shape, packed, target, each)
+            kernels[f"{form}_{name}"] = kernel, [x, *packed.arrays.values()]
+    expected = matmul_expected(weight, x)
+    for name, (got,) in run_all(kernels, [(expected.shape, "float32")], target=target).items():
+        scale = np.abs(expected).max(initial=1)
+        assert np.abs(got - expected).max(initial=0) / scale <= 2e-6, name
 
 
 @pytest.mark.parametrize("kind", some(MAIN_WEIGHTS, ["sparse codes"]))
@@ -128,7 +153,6 @@ def test_conv2d(geometry, target):
 
 @pytest.mark.parametrize("kind", some(["sparse values", "dense codes", "half", "nothing"], ()))
 def test_conv2d_of_other_weights(kind, target):
-    refuse_halves(kind, target)
     geometry = ConvGeometry(1, 8, 6, 10, 6, (3, 3), pads=(1, 1, 1, 1))
     dtype, tolerance = ("float16", 1e-3) if kind == "half" else ("float32", 2e-6)
     check_conv(geometry, kind, dtype, tolerance, target=target)

@@ -60,8 +60,6 @@ def case(name):
 
 @pytest.mark.parametrize(("name", "form"), marked(CASES, QUICK_CASES))
 def test_operators(name, form, make):
-    if "half" in name and make is pocl.Module:
-        pytest.skip("PoCL has no half precision on this processor")
     model, feeds, expected = case(name)
     module = make(model, form)
     for _ in range(2):

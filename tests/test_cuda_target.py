@@ -12,7 +12,7 @@ from weights import random_weight
 import dcc
 from dcc import device
 from dcc.codegen.module_file import read_metadata, read_weights
-from dcc.errors import ModuleError, TargetError, TuningError
+from dcc.errors import ModuleError, TargetError
 from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.cuda.packing import block_packing
 from dcc.schedules.layer_shape import LayerShape
@@ -106,13 +106,6 @@ def test_the_card_says_what_it_is(monkeypatch):
     assert target.gpu.multiprocessors == 20
     assert target.caches.last_level == 3 << 20
     assert "Small" in target.description
-
-
-def test_tuning_is_refused(tmp_path):
-    pytest.importorskip("xgboost")
-    model, _ = CASES["gemm"]()
-    with pytest.raises(TuningError, match="'cuda-sm90' cannot be tuned"):
-        dcc.tune(model, tmp_path / "records", target="cuda-sm90")
 
 
 def test_libraries_without_a_runtime_are_refused(tmp_path):

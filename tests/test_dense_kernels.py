@@ -9,9 +9,9 @@ from dcc.codegen.packing import Packing
 from dcc.codegen.weight_matrix import WeightMatrix
 from dcc.schedules.cpu.dense_conv import dense_conv, fits_groups, tile_channels
 from dcc.schedules.cpu.dense_matmul import dense_matmul
-from dcc.schedules.cpu.epilogue import Activation, Epilogue
-from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.register_tile import even_parts, tile_rows
+from dcc.schedules.epilogue import Activation, Epilogue
+from dcc.schedules.geometry import ConvGeometry
 
 GEOMETRIES = {
     "3x3": ConvGeometry(1, 5, 13, 13, 6, (3, 3), pads=(1, 1, 1, 1)),

@@ -17,8 +17,8 @@ from kernel_runs import (
 from weights import legal_forms
 
 from dcc.codegen.packing import Packing
-from dcc.schedules.cpu.epilogue import Activation
 from dcc.schedules.cpu.expand import expand
+from dcc.schedules.epilogue import Activation
 from dcc.schedules.kernels import pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.registry import get_target

@@ -75,6 +75,16 @@ def test_imports_go_one_way(package, path):
             )
 
 
+FAMILIES = ("cpu", "cuda", "vta", "mca")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kernels_of_one_family_use_none_of_another(family):
+    others = tuple(f"dcc.schedules.{each}" for each in FAMILIES if each != family)
+    for path in (ROOT / "schedules" / family).glob("*.py"):
+        assert [m for m in imported_modules(path) if m.startswith(others)] == [], path
+
+
 def test_errors_import_nothing():
     modules = set(imported_modules(ROOT / "dcc" / "errors.py"))
     assert modules == {"__future__"}

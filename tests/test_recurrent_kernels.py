@@ -6,8 +6,8 @@ import pytest
 from kernel_runs import MAIN_WEIGHTS, check_layer, make_weight, normal
 
 from dcc.passes.operators.recurrent_reference import gru_reference, lstm_reference
-from dcc.schedules.cpu.recurrent import Recurrence
 from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.recurrence import Recurrence
 
 
 @pytest.mark.parametrize("kind", MAIN_WEIGHTS)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from dcc.codegen.packing import Packing
 from dcc.codegen.vector_units import Neon, vector_unit
 from dcc.codegen.weight_matrix import WeightMatrix
-from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.matmul import matmul
 from dcc.schedules.cpu.scalar_rows import columns_beyond
 from dcc.schedules.cpu.stack import PIPELINE
+from dcc.schedules.epilogue import Epilogue
 from dcc.schedules.kernels import fold_kernel, pack_for
 from dcc.targets.registry import get_target
 

@@ -11,8 +11,15 @@ from tuning_runs import HOST, FaultyBuild, builds, small_model, tasks_of, write_
 from dcc.schedules.tuning.candidate import Candidate, search_space
 from dcc.schedules.tuning.confirmation import confirmed_choice
 from dcc.schedules.tuning.database import TuningDatabase
+from dcc.schedules.tuning.evaluation import Evaluation
 from dcc.schedules.tuning.search import Budget, Search, SearchTask
-from dcc.schedules.tuning.workers import BuildInWorker, Limits, PersistentBuilder, local_runner
+from dcc.schedules.tuning.workers import (
+    BuildInWorker,
+    Limits,
+    PersistentBuilder,
+    ignore_interrupts,
+    local_runner,
+)
 
 pytestmark = pytest.mark.skipif(
     not HOST.features & {"avx2"}, reason="the faults are told by slices in flight"
@@ -37,7 +44,7 @@ def faulty(tmp_path, monkeypatch):
         database.measurements,
         database.records(),
         builder,
-        local_runner(str(tmp_path), limits),
+        local_runner(Evaluation(str(tmp_path)), limits, ignore_interrupts),
         Budget(7, 7),
     )
     builder.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dcc.cli.options import common_options, json_option, parse_shapes
+from dcc.cli.options import common_options, json_option, parse_shapes, precision_option
 
 STORAGE_FORMS = ("auto", "dense", "codebook", "sparse", "huffman", "blocks")
 OBJECTIVES = ("latency", "size", "energy")
@@ -46,6 +46,7 @@ OBJECTIVES = ("latency", "size", "energy")
     metavar="FILE.npz",
     help="Inputs by name (or x) that an accelerator's scales are chosen for.  [default: random]",
 )
+@precision_option
 @click.option("--dump", metavar="DIR", help="Write the IR after each pass into DIR.")
 @json_option
 @common_options
@@ -59,6 +60,7 @@ def compile_(
     shapes: tuple[str, ...],
     database: str | None,
     calibrate: str | None,
+    precision: str,
     dump: str | None,
     json_file: str | None,
 ) -> None:
@@ -79,6 +81,7 @@ def compile_(
             shapes=fixed,
             database=database,
             calibrate=calibrate,
+            precision=precision,
             dump=dump,
         )
     report = dcc.inspect(output)

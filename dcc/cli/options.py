@@ -48,6 +48,17 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
+def precision_option(command: Command) -> Command:
+    """Add ``--precision``."""
+    return click.option(
+        "--precision",
+        type=click.Choice(("fp32", "fp16")),
+        default="fp32",
+        show_default=True,
+        help="What products and convolutions read; sums are fp32. fp16 is for cards.",
+    )(command)
+
+
 def seed_option(command: Command) -> Command:
     """Add ``--seed N``."""
     return click.option("--seed", default=0, show_default=True, help="Of the random inputs.")(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dcc.cli.compiling import STORAGE_FORMS
-from dcc.cli.options import common_options, json_option, parse_shapes
+from dcc.cli.options import common_options, json_option, parse_shapes, precision_option
 
 if TYPE_CHECKING:
     from dcc.tuning_report import TuningReport
@@ -59,6 +59,7 @@ INTERRUPTED = 130
     help="Where candidates run: here, on the devices of a tracker, or nowhere: mca estimates the "
     "cycles of an ARM core.",
 )
+@precision_option
 @click.option("--tracker", metavar="HOST:PORT", help="TVM's RPC tracker, for --runner rpc.")
 @click.option("--key", metavar="KEY", help="Key of the devices at the tracker.")
 @click.option(
@@ -78,6 +79,7 @@ def tune(
     storage: str,
     shapes: tuple[str, ...],
     runner: str,
+    precision: str,
     tracker: str | None,
     key: str | None,
     time_limit: float | None,
@@ -104,6 +106,7 @@ def tune(
             fixed,
             trials_per_layer=trials_per_layer,
             runner=runner,
+            precision=precision,
             tracker=tracker,
             key=key,
             time_limit=time_limit,

@@ -8,7 +8,7 @@ import numpy as np
 
 from dcc.errors import CompileError
 from dcc.passes.operators.recurrent_reference import gru_reference, lstm_reference
-from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.geometry import ConvGeometry
 from dcc.schedules.layer_shape import LayerShape
 
 

@@ -14,7 +14,7 @@ from tvm.tirx.script import builder as T
 
 from dcc.schedules.cpu.decoded_entries import DecodedEntries
 from dcc.schedules.cpu.rows import guard
-from dcc.schedules.cpu.weight_reader import Expr, allocate, bind
+from dcc.schedules.weight_reader import Expr, allocate, bind
 
 LEAST_TILES = 2
 """Tiles of a unit from which the copy pays: it takes about as long as one tile gains."""

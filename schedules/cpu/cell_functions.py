@@ -13,7 +13,7 @@ from tvm import tirx as tir
 
 from dcc.codegen.vector_units import spread
 from dcc.schedules.cpu.vector_reader import hold
-from dcc.schedules.cpu.weight_reader import Expr
+from dcc.schedules.weight_reader import Expr
 
 FLOAT = "float32"
 LEAST, MOST = -87.0, 88.0

@@ -11,7 +11,7 @@ from tvm.tirx.script import builder as T
 from dcc.codegen.vector_units import VectorUnit, spread
 from dcc.schedules.cpu.cell_functions import FLOAT, vector_functions
 from dcc.schedules.cpu.vector_reader import hold
-from dcc.schedules.cpu.weight_reader import Expr, bind
+from dcc.schedules.weight_reader import Expr, bind
 
 
 @dataclass(frozen=True)

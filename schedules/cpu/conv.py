@@ -12,14 +12,14 @@ from dcc.codegen.packed import PackedWeight
 from dcc.codegen.vector_units import VectorUnit
 from dcc.schedules.cpu.decoded_entries import pixel_reader
 from dcc.schedules.cpu.division import divide
-from dcc.schedules.cpu.epilogue import Epilogue
-from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.panels import CopiedPanels, copied_lanes
 from dcc.schedules.cpu.pixel_stores import PixelStore
 from dcc.schedules.cpu.pixel_tiles import PixelTiles, PixelTiling, choose_tiles
 from dcc.schedules.cpu.pixels import PixelKernel
 from dcc.schedules.cpu.rows import worth_parallel
-from dcc.schedules.cpu.weight_reader import Expr, allocate, argument, bind
+from dcc.schedules.epilogue import Epilogue
+from dcc.schedules.geometry import ConvGeometry
+from dcc.schedules.weight_reader import Expr, allocate, argument, bind
 
 
 def conv(

@@ -15,7 +15,7 @@ from tvm.tirx.script import builder as T
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
 from dcc.schedules.cpu.vector_reader import LaneEntries, VectorReader, hold
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, bind
 
 BEYOND = 2**31 - 1
 

@@ -20,8 +20,6 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.epilogue import Epilogue
-from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.phase_planes import fill_planes, flattened, phase_planes
 from dcc.schedules.cpu.register_tile import (
     RegisterTile,
@@ -30,7 +28,9 @@ from dcc.schedules.cpu.register_tile import (
     span,
     vector_registers,
 )
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
+from dcc.schedules.epilogue import Epilogue
+from dcc.schedules.geometry import ConvGeometry
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, argument, bind
 
 MOST_VECTORS = 8
 """Most vectors of pixels of a tile."""

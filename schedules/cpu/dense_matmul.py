@@ -21,7 +21,6 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.register_tile import (
     RegisterTile,
     even_parts,
@@ -30,7 +29,8 @@ from dcc.schedules.cpu.register_tile import (
     tile_rows,
 )
 from dcc.schedules.cpu.rows import worth_parallel
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
+from dcc.schedules.epilogue import Epilogue
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, argument, bind
 
 PANEL_VECTORS = 2
 """Vectors of outputs of a panel."""

@@ -10,7 +10,7 @@ from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
 from dcc.schedules.cpu.rows import guard, worth_parallel
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, argument, value_dtype
 
 
 def expand(
@@ -57,9 +57,3 @@ def expand(
                 with T.If(tir.And(row < packed.rows, place < packed.columns)), T.Then():
                     T.buffer_store(flat, value, [position(row, place)])
     return builder.get()
-
-
-def value_dtype(packed: PackedWeight) -> str:
-    """Type of the weight's values."""
-    name = "codebook" if "codebook" in packed.arrays else "values"
-    return packed.arrays[name].dtype.name

@@ -13,18 +13,16 @@ from dcc.codegen.packed import PackedWeight
 from dcc.codegen.vector_units import VectorUnit
 from dcc.schedules.cpu.decoded_entries import pixel_reader
 from dcc.schedules.cpu.division import divide
-from dcc.schedules.cpu.epilogue import Epilogue
-from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.panels import turned_panels
 from dcc.schedules.cpu.pixel_stores import TurnedStore
 from dcc.schedules.cpu.pixel_tiles import PixelTiling, choose_tiles
 from dcc.schedules.cpu.pixels import PixelKernel
 from dcc.schedules.cpu.product import emit_product, make_reader
 from dcc.schedules.cpu.rows import worth_parallel
-from dcc.schedules.cpu.weight_reader import Expr, argument
-
-# From so many samples on, a weight is worth a vector of samples.
-MANY_SAMPLES = 8
+from dcc.schedules.epilogue import Epilogue
+from dcc.schedules.geometry import ConvGeometry
+from dcc.schedules.layer_shape import MANY_SAMPLES
+from dcc.schedules.weight_reader import Expr, argument
 
 
 def matmul(

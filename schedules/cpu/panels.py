@@ -12,10 +12,10 @@ from typing import Protocol
 from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
-from dcc.schedules.cpu.geometry import ConvGeometry
 from dcc.schedules.cpu.pixel_tiles import PixelTiles
 from dcc.schedules.cpu.rows import worth_parallel
-from dcc.schedules.cpu.weight_reader import Expr, allocate, bind
+from dcc.schedules.geometry import ConvGeometry
+from dcc.schedules.weight_reader import Expr, allocate, bind
 
 
 class Panels(Protocol):

@@ -6,8 +6,8 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
-from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.cpu.weight_reader import Expr, allocate, bind
+from dcc.schedules.geometry import ConvGeometry
+from dcc.schedules.weight_reader import Expr, allocate, bind
 
 PARALLEL_ELEMENTS = 30_000
 """Elements from which on the copy is spread over the threads: below, starting them takes longer."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
-from dcc.schedules.cpu.epilogue import Epilogue
 from dcc.schedules.cpu.panels import span
 from dcc.schedules.cpu.pixel_tiles import PixelTiles
 from dcc.schedules.cpu.rows import guard
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, bind
+from dcc.schedules.epilogue import Epilogue
+from dcc.schedules.weight_reader import Expr, WeightReader, bind
 
 
 @dataclass

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx as tir
 
-from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.cpu.weight_reader import Expr
+from dcc.schedules.geometry import ConvGeometry
+from dcc.schedules.weight_reader import Expr
 
 
 @dataclass(frozen=True)

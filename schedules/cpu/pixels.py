@@ -24,11 +24,11 @@ from tvm.tirx.script import builder as T
 from dcc.schedules.cpu.block_order import LEAST_TILES, BlockOrder
 from dcc.schedules.cpu.decoded_entries import DecodedEntries
 from dcc.schedules.cpu.division import Division, slice_steps
-from dcc.schedules.cpu.epilogue import spread
 from dcc.schedules.cpu.panels import Panels, span
 from dcc.schedules.cpu.pixel_tiles import PixelTiles
 from dcc.schedules.cpu.rows import guard, worth_parallel
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
+from dcc.schedules.epilogue import spread
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, bind
 
 Store = Callable[[Expr, Expr, tir.Buffer, Expr], None]
 

@@ -10,7 +10,7 @@ from dcc.schedules.cpu.rows import Store, emit_rows
 from dcc.schedules.cpu.scalar_rows import ScalarReader, emit_scalar_rows, fits_scalars
 from dcc.schedules.cpu.vector_reader import VectorReader
 from dcc.schedules.cpu.vector_rows import emit_vector_rows, fits_vectors
-from dcc.schedules.cpu.weight_reader import WeightReader
+from dcc.schedules.weight_reader import WeightReader
 
 
 def make_reader(

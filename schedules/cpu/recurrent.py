@@ -9,8 +9,6 @@ The matrix is in any storage form, its rows in lockstep as in ``rows``:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
@@ -20,26 +18,8 @@ from dcc.codegen.vector_units import VectorUnit
 from dcc.schedules.cpu.cells import Cells, each_cells
 from dcc.schedules.cpu.product import emit_product, make_reader
 from dcc.schedules.cpu.rows import worth_parallel
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
-
-FLOAT = "float32"
-
-
-@dataclass(frozen=True)
-class Recurrence:
-    """Sizes of a recurrence: ``steps`` T, ``batch`` B, ``hidden`` H.
-
-    ``reverse`` runs from the last step.
-    """
-
-    steps: int
-    batch: int
-    hidden: int
-    reverse: bool = False
-
-    def place(self, step: Expr) -> Expr:
-        """Time step that is run as number ``step``."""
-        return self.steps - 1 - step if self.reverse else step
+from dcc.schedules.recurrence import FLOAT, Recurrence
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, argument, bind
 
 
 def _copy(target: tir.Buffer, source: tir.Buffer, sizes: Recurrence) -> None:

@@ -14,7 +14,7 @@ import tvm
 from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
-from dcc.schedules.cpu.weight_reader import Expr, allocate, bind
+from dcc.schedules.weight_reader import Expr, allocate, bind
 
 
 def vector_registers(vector_floats: int) -> int:

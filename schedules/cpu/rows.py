@@ -17,7 +17,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, bind
 
 # A parallel loop costs some microseconds: below this many multiplications it does not pay.
 PARALLEL_MULTIPLICATIONS = 30_000

@@ -23,7 +23,7 @@ from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
 from dcc.schedules.cpu.rows import guard
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, bind
 
 Store = Callable[[Expr, Expr, Expr], None]
 MOST_LANES = 8

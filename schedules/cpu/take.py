@@ -9,7 +9,7 @@ from tvm.tirx.script import builder as T
 from dcc.codegen.packed import PackedWeight
 from dcc.errors import CompileError
 from dcc.schedules.cpu.rows import worth_parallel
-from dcc.schedules.cpu.weight_reader import WeightReader, allocate, argument, bind
+from dcc.schedules.weight_reader import WeightReader, allocate, argument, bind
 
 
 def take(packed: PackedWeight, count: int, index_dtype: str, dtype: str) -> tir.PrimFunc:

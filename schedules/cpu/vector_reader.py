@@ -10,7 +10,7 @@ from tvm.tirx.script import builder as T
 
 from dcc.codegen.code_grid import code_width, codes_per_word
 from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, bind
 
 
 def hold(name: str, value: Expr, kind: str, lanes: int) -> Expr:

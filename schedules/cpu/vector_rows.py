@@ -22,7 +22,7 @@ from dcc.codegen.packed import PackedWeight
 from dcc.codegen.vector_units import VectorUnit, lanes_of, spread
 from dcc.schedules.cpu.rows import guard
 from dcc.schedules.cpu.vector_reader import LaneEntries, VectorReader, hold
-from dcc.schedules.cpu.weight_reader import Expr, allocate, bind
+from dcc.schedules.weight_reader import Expr, allocate, bind
 
 Store = Callable[[Expr, Expr, Expr], None]
 MOST_SAMPLES = 8

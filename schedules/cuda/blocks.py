@@ -9,7 +9,7 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
-from dcc.schedules.cpu.weight_reader import Expr, allocate
+from dcc.schedules.weight_reader import Expr, allocate
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Nanoseconds of kernels of thread blocks, fitted to the layers of ``benchmarks/layers.py``.
 
 Measured on an H200 were products: one sample in the forms sparse, huffman and codebook, 64 samples
-in all forms. Lookups and recurrences, and dense products of one sample (memory traffic by the data
-sheet), were not: their figures rank the forms by how a thread reads them.
+in the forms sparse and huffman. Products in dense tiles are counted, see ``gemm_tile``. Lookups and
+recurrences, and dense products of one sample (memory traffic by the data sheet), were not measured:
+their figures rank the forms by how a thread reads them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dcc.codegen.code_grid import code_width
 from dcc.codegen.weight_matrix import Form, WeightMatrix
+from dcc.schedules.cuda.gemm_tile import default_tile, gemm_nanoseconds, in_tiles
 from dcc.schedules.cuda.packing import block_packing
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.target import Gpu, Target
@@ -49,8 +52,8 @@ PHASE = 1700.0
 """Each further range of columns: its inputs have to arrive before anybody goes on."""
 STEP = 2000.0
 """A time step of a recurrence: barriers, and the gates."""
-FULL_ROWS = 4096
-"""Rows of a dense product of many samples that give every multiprocessor work."""
+LOOKUPS = 1.12
+"""Instructions of a tile whose weights are looked up, over those of one that reads them."""
 MEASURED_MULTIPROCESSORS = 132
 
 
@@ -69,13 +72,21 @@ def block_nanoseconds(
         rows = -(-weight.rows // gpu.block_threads)
         row = entries / max(weight.rows, 1) * cost.thread_entry
         return cost.start + shape.recurrence.steps * (STEP + rows * row)
+    if in_tiles(shape, form) and weight.dtype.name != "float64":
+        return cost.start + _tiles(form, weight, shape, gpu)
     if shape.by_pixels:
-        few = form == "dense" and shape.geometry is None
-        share = min(weight.rows / FULL_ROWS, 1.0) if few else 1.0
         pixels = -(-shape.pixels // gpu.warp) * gpu.warp
-        return cost.start + entries * pixels * cost.multiplication * scale / share
+        return cost.start + entries * pixels * cost.multiplication * scale
     each = cost.entry * scale + cost.sample * scale * (shape.samples - 1)
     return cost.start + entries * each + PHASE * (_phases(form, weight, shape, gpu) - 1)
+
+
+def _tiles(form: Form, weight: WeightMatrix, shape: LayerShape, gpu: Gpu) -> float:
+    """Nanoseconds of a product in dense tiles."""
+    tile = default_tile(shape.samples, weight.rows, weight.columns, gpu)
+    if form == "codebook":
+        return LOOKUPS * gemm_nanoseconds(tile, gpu, code_width(weight.code_bits) / 8)
+    return gemm_nanoseconds(tile, gpu, weight.dtype.itemsize)
 
 
 def _phases(form: Form, weight: WeightMatrix, shape: LayerShape, gpu: Gpu) -> int:

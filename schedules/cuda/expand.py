@@ -9,9 +9,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.expand import value_dtype
-from dcc.schedules.cpu.weight_reader import WeightReader, argument
 from dcc.schedules.cuda.blocks import assign, each, launch, variable
+from dcc.schedules.weight_reader import WeightReader, argument, value_dtype
 
 THREADS = 32
 

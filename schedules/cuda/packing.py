@@ -33,7 +33,7 @@ def block_packing(shape: LayerShape, form: Form, gpu: Gpu, weight: WeightMatrix)
     code_length = CODE_LENGTH if form == "huffman" else None
     if form == "dense" or shape.kind != "matmul" or shape.by_pixels:
         return Packing(1, code_length=code_length)
-    room = _floats(shape, form, gpu, weight)
+    room = floats_of_a_sample(shape, form, gpu, weight)
     block_rows, segments = _block(form, weight, gpu, room)
     # Shared memory takes the sums of all threads, too.
     while segments > 1 and block_rows * segments > min(room, gpu.block_threads):
@@ -46,7 +46,7 @@ def block_packing(shape: LayerShape, form: Form, gpu: Gpu, weight: WeightMatrix)
         code_length=code_length,
         segments=segments,
         block_rows=block_rows,
-        phases=_phases(weight.columns, segments, room),
+        phases=phases_of(weight.columns, segments, room),
         # Parts are padded to whole loads: two words are four entries.
         load_words=2 if form == "sparse" and segments == MOST_SEGMENTS // 2 else 1,
     )
@@ -66,7 +66,7 @@ def _block(form: Form, weight: WeightMatrix, gpu: Gpu, room: int) -> tuple[int, 
     if -(-weight.rows // block_rows) < gpu.multiprocessors and each >= ENTRIES_OF_FEW_ROWS:
         return BLOCK_THREADS // MOST_SEGMENTS, MOST_SEGMENTS
     # Threads wait for each other between phases, symbols for those before: more threads hide it.
-    phases = _phases(weight.columns, segments, room)
+    phases = phases_of(weight.columns, segments, room)
     least = ENTRIES_OF_STREAMS if form == "huffman" else 0
     many = each >= least and each / phases >= LEAST_ENTRIES[form]
     if many and (phases > 1 or form == "huffman"):
@@ -74,7 +74,7 @@ def _block(form: Form, weight: WeightMatrix, gpu: Gpu, room: int) -> tuple[int, 
     return block_rows, segments
 
 
-def _phases(columns: int, segments: int, room: int) -> int:
+def phases_of(columns: int, segments: int, room: int) -> int:
     """Count the ranges of columns whose inputs a block holds one after the other."""
     # Padding runs past the last column: a part has at most its share of the columns, and fillers.
     reach = columns * (1 + 1 / segments + 1 / (1 << GAP_BITS))
@@ -91,9 +91,11 @@ def _gap_bits(form: Form, weight: WeightMatrix) -> int | None:
     return max(9 - weight.code_bits, 1) if form == "sparse" else None
 
 
-def _floats(shape: LayerShape, form: Form, gpu: Gpu, weight: WeightMatrix) -> int:
+def floats_of_a_sample(
+    shape: LayerShape, form: Form, gpu: Gpu, weight: WeightMatrix, code_length: int | None = None
+) -> int:
     """Count the inputs of a sample that shared memory has room for."""
     item = 8 if "float64" in (shape.dtype, weight.dtype.name) else 4
-    tables = TABLES * 4 << CODE_LENGTH if form == "huffman" else 0
+    tables = TABLES * 4 << (code_length or CODE_LENGTH) if form == "huffman" else 0
     codebook = 0 if weight.codebook is None else weight.codebook.size * item
     return (gpu.shared_bytes - tables - codebook) // (item * shape.samples)

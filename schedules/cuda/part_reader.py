@@ -16,8 +16,8 @@ from dcc.codegen.code_grid import code_width, codes_per_word
 from dcc.codegen.decode_stage import STREAM_ATTRIBUTE
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.packed_split import entry_bytes
-from dcc.schedules.cpu.weight_reader import Expr, allocate, argument, bind
 from dcc.schedules.cuda.blocks import assign, each, shared, variable
+from dcc.schedules.weight_reader import Expr, allocate, argument, bind
 
 WORD_BITS = 32
 Entry = tuple[Expr, Expr]

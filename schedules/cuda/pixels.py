@@ -15,10 +15,10 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.epilogue import Epilogue
-from dcc.schedules.cpu.geometry import ConvGeometry
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
 from dcc.schedules.cuda.blocks import assign, each, launch, variable
+from dcc.schedules.epilogue import Epilogue
+from dcc.schedules.geometry import ConvGeometry
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, argument, bind
 
 Read = Callable[[Expr], list[Expr]]
 MOST_THREADS, MOST_PIXELS = 128, 4
@@ -33,11 +33,14 @@ def conv(
     accumulator: str,
     *,
     spatial: int = 2,
+    threads: int | None = None,
+    pixels: int | None = None,
 ) -> tir.PrimFunc:
     """Kernel of a convolution.
 
     Parameters of the kernel: x (N, C[, H], W), the packed arrays (of one lane), scale and bias,
-    y (N, O[, H], W); ``spatial`` is the number of spatial axes of x and y.
+    y (N, O[, H], W); ``spatial`` is the number of spatial axes of x and y. A block has at most
+    ``threads`` threads of ``pixels`` pixels each.
     """
     g, reader = geometry, WeightReader(packed, accumulator)
     sizes = (g.channels, g.height, g.width), (g.outputs, g.out_height, g.out_width)
@@ -52,15 +55,15 @@ def conv(
         results = IRBuilder.name("results", T.decl_buffer((prod(y_shape),), dtype, data=y.data))
         count = g.out_height * g.out_width
         window = _Windows(g, source, accumulator)
-        tiles = _Tiles.of(count)
+        tiles = _Tiles.of(count, threads, pixels)
         with launch(g.batch * tiles.tiles * packed.slices, tiles.threads) as (block, thread):
             row = bind("channel", tir.floormod(block, packed.slices))
             rest = tir.floordiv(block, packed.slices)
             image = bind("image", tir.floordiv(rest, tiles.tiles))
-            pixels = tiles.pixels(tir.floormod(rest, tiles.tiles), thread)
-            window.open(image, row, pixels)
+            places = tiles.pixels(tir.floormod(rest, tiles.tiles), thread)
+            window.open(image, row, places)
             sums = _sum(reader, row, tiles, window.read)
-            for number, pixel in enumerate(pixels):
+            for number, pixel in enumerate(places):
                 with T.If(pixel < count), T.Then():
                     value = epilogue.apply(sums[number], row, dtype)
                     assign(results, value, (image * g.outputs + row) * count + pixel)
@@ -68,12 +71,19 @@ def conv(
 
 
 def many_samples(
-    packed: PackedWeight, samples: int, dtype: str, epilogue: Epilogue, accumulator: str
+    packed: PackedWeight,
+    samples: int,
+    dtype: str,
+    epilogue: Epilogue,
+    accumulator: str,
+    *,
+    threads: int | None = None,
+    pixels: int | None = None,
 ) -> tir.PrimFunc:
     """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])`` for many samples.
 
     Parameters of the kernel: x (samples, columns), the packed arrays (of one lane), scale and bias,
-    y (samples, rows). Samples are pixels of the turned-around x.
+    y (samples, rows). Samples are pixels of the turned-around x; see :func:`conv`.
     """
     reader, columns = WeightReader(packed, accumulator), packed.columns
     with IRBuilder() as builder, T.prim_func():
@@ -92,11 +102,11 @@ def many_samples(
         ):
             value = x[tir.floormod(at, samples), tir.floordiv(at, samples)]
             assign(turned, tir.Cast(accumulator, value), at)
-        tiles = _Tiles.of(samples)
+        tiles = _Tiles.of(samples, threads, pixels)
         with launch(tiles.tiles * packed.slices, tiles.threads) as (block, thread):
             row = bind("channel", tir.floormod(block, packed.slices))
-            pixels = tiles.pixels(tir.floordiv(block, packed.slices), thread)
-            inside = [bind("sample", tir.min(pixel, samples - 1)) for pixel in pixels]
+            places = tiles.pixels(tir.floordiv(block, packed.slices), thread)
+            inside = [bind("sample", tir.min(place, samples - 1)) for place in places]
 
             def read(column: Expr) -> list[Expr]:
                 # Fillers run past the last column, with zeros.
@@ -104,10 +114,10 @@ def many_samples(
                 return [turned[first + sample] for sample in inside]
 
             sums = _sum(reader, row, tiles, read)
-            for number, pixel in enumerate(pixels):
-                with T.If(pixel < samples), T.Then():
+            for number, place in enumerate(places):
+                with T.If(place < samples), T.Then():
                     value = epilogue.apply(sums[number], row, dtype)
-                    T.buffer_store(y, value, [pixel, row])
+                    T.buffer_store(y, value, [place, row])
     return builder.get()
 
 
@@ -120,9 +130,9 @@ class _Tiles:
     each: int
 
     @staticmethod
-    def of(count: int) -> _Tiles:
-        threads = min(-(-count // 32) * 32, MOST_THREADS)
-        held = min(-(-count // threads), MOST_PIXELS)
+    def of(count: int, most_threads: int | None, most_pixels: int | None) -> _Tiles:
+        threads = min(-(-count // 32) * 32, most_threads or MOST_THREADS)
+        held = min(-(-count // threads), most_pixels or MOST_PIXELS)
         return _Tiles(-(-count // (threads * held)), threads, held)
 
     def pixels(self, tile: Expr, thread: Expr) -> list[Expr]:

@@ -14,9 +14,9 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.recurrent import FLOAT, Recurrence
-from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, argument, bind
 from dcc.schedules.cuda.blocks import assign, barrier, each, launch, variable
+from dcc.schedules.recurrence import FLOAT, Recurrence
+from dcc.schedules.weight_reader import Expr, WeightReader, allocate, argument, bind
 from dcc.targets.target import Gpu
 
 

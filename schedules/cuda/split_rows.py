@@ -21,10 +21,10 @@ from tvm.tirx.script import builder as T
 from dcc.codegen.decode_stage import TABLES_ATTRIBUTE
 from dcc.codegen.packed import PackedWeight
 from dcc.codegen.row_split import RowSplit
-from dcc.schedules.cpu.epilogue import Epilogue
-from dcc.schedules.cpu.weight_reader import Expr, allocate, argument, bind
 from dcc.schedules.cuda.blocks import assign, barrier, each, launch, shared
 from dcc.schedules.cuda.part_reader import PartReader
+from dcc.schedules.epilogue import Epilogue
+from dcc.schedules.weight_reader import Expr, allocate, argument, bind
 
 
 def split_rows(

@@ -7,8 +7,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cpu.weight_reader import WeightReader, argument, bind
 from dcc.schedules.cuda.blocks import assign, barrier, each, launch, variable
+from dcc.schedules.weight_reader import WeightReader, argument, bind
 
 THREADS = 128
 

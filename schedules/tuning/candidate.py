@@ -11,8 +11,8 @@ from itertools import product
 from dcc.codegen.weight_matrix import FORMS, Form, WeightMatrix
 from dcc.schedules.cost_model import estimate_all
 from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.tunable import Case, Value
 from dcc.schedules.tunable_values import choices, conflict, default_values
-from dcc.schedules.tunables import Case, Value
 from dcc.targets.target import Target
 
 HOPELESS = 6.0

@@ -18,7 +18,7 @@ from dcc.schedules.tuning.candidate import Candidate
 from dcc.schedules.tuning.database import Choice
 from dcc.schedules.tuning.evolution import tuning_target
 from dcc.schedules.tuning.measurements import best_of
-from dcc.schedules.tuning.search import DEVICE_TYPE, Search, SearchTask
+from dcc.schedules.tuning.search import Search, SearchTask
 from dcc.schedules.tuning.stub import schedule_of
 
 FINALISTS = 3
@@ -106,7 +106,7 @@ def _rounds(
         # There and back again: what drifts favours nobody.
         for place in sorted(range(len(paths)), reverse=number % 2 == 1):
             path = paths[place]
-            ready = ms.runner.RunnerInput(path or "", DEVICE_TYPE, arguments)
+            ready = ms.runner.RunnerInput(path or "", search.device_type, arguments)
             result = search.runner.run([ready])[0].result() if path is not None else None
             if result is not None and result.error_msg is None:
                 seconds[place] = median(float(second) for second in result.run_secs)

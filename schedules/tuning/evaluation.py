@@ -40,7 +40,7 @@ def no_arguments(*_: Any) -> list[list[Any]]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluator of TVM's local and RPC runners."""
+    """The evaluator of TVM's local and RPC runners; of libraries that hold their weights."""
 
     folder: str
 
@@ -68,13 +68,13 @@ class Evaluation:
         with np.load(Path(self.folder) / f"{layer}.npz") as arrays:
             data = [arrays[name] for name in sorted(arrays) if name.startswith("data")]
             expected = [arrays[name] for name in sorted(arrays) if name.startswith("expected")]
-        if machine.module.implements_function("decode"):
-            machine["decode"]()
+        weights = self.weights(machine, device)
         inputs = [tvm.runtime.tensor(array, device) for array in data]
-        machine.set_input("main", *inputs)
+        machine.set_input("main", *inputs, *weights)
         machine.invoke_stateful("main")
         check_answer(machine.get_outputs("main"), expected)
-        machine.save_function("main", "measured", *inputs)
+        function, arguments, runs = self.timed(machine, inputs, weights, device)
+        machine.save_function(function, "measured", *arguments)
         evaluator = machine.time_evaluator(
             "measured",
             device,
@@ -82,7 +82,19 @@ class Evaluation:
             repeat=config.repeat,
             min_repeat_ms=config.min_repeat_ms,
         )
-        return [float(seconds) for seconds in evaluator().results]
+        return [float(seconds) / runs for seconds in evaluator().results]
+
+    def weights(self, machine: Any, device: Any) -> list[Any]:
+        """Decode what is decoded at load; returns the arguments of ``main`` behind its inputs."""
+        if machine.module.implements_function("decode"):
+            machine["decode"]()
+        return []
+
+    def timed(
+        self, machine: Any, inputs: list[Any], weights: list[Any], device: Any
+    ) -> tuple[str, list[Any], int]:
+        """Return what is timed: a function, its arguments, how often it runs the layer."""
+        return "main", [*inputs, *weights], 1
 
 
 def check_answer(results: Any, expected: list[np.ndarray]) -> None:
@@ -106,6 +118,11 @@ def check_answer(results: Any, expected: list[np.ndarray]) -> None:
             )
 
 
+def is_stopped(folder: str) -> bool:
+    """Whether the search is stopping."""
+    return (Path(folder) / STOP).exists()
+
+
 def refuse_when_stopped(folder: str) -> None:
     """Leave work that nobody waits for any more.
 
@@ -114,5 +131,5 @@ def refuse_when_stopped(folder: str) -> None:
     CompileError
         The search is stopping.
     """
-    if (Path(folder) / STOP).exists():
+    if is_stopped(folder):
         raise CompileError(INTERRUPTED)

@@ -148,6 +148,8 @@ def evolution() -> ms.search_strategy.EvolutionarySearch:
 
 def tuning_target(target: Target) -> tvm.target.Target:
     """Return the target with the number of cores, which MetaSchedule asks for."""
+    if target.gpu is not None:
+        return target.tvm_target()
     return tvm.target.Target({**dict(target.options), "num-cores": max(target.cores, 1)})
 
 

@@ -13,7 +13,8 @@ from tvm.s_tir import meta_schedule as ms
 
 from dcc.codegen.weight_matrix import FORMS
 from dcc.schedules.cost_model import Estimate, estimate_all
-from dcc.schedules.tunables import TUNABLES, Value
+from dcc.schedules.tunable import Value
+from dcc.schedules.tunables import tunables_of
 from dcc.schedules.tuning.candidate import Candidate, Space
 from dcc.schedules.tuning.stub import LAYER_KEY, candidate_of
 
@@ -62,7 +63,8 @@ def layer_features(space: Space) -> Features:
 def candidate_features(candidate: Candidate, space: Space, estimate: Estimate) -> Features:
     """Form, values of all tunables, slices of the threads, bytes and time of the cost model."""
     values = space.every_value(candidate)
-    numbers = [_number(values[tunable.name], candidate, tunable.name) for tunable in TUNABLES]
+    names = [tunable.name for tunable in tunables_of(space.target)]
+    numbers = [_number(values[name], candidate, name) for name in names]
     forms = [float(candidate.form == form) for form in FORMS]
     slices = space.weight.rows / max(float(values["lanes"] or 1), 1.0)
     estimated = [np.log2(1 + estimate.nanoseconds), np.log2(1 + estimate.touched_bytes)]

@@ -31,7 +31,6 @@ from dcc.schedules.tuning.measurements import Measurement, Measurements, best_of
 from dcc.schedules.tuning.stub import LAYER_KEY, candidate_of, schedule_of, stub_module
 
 LARGEST_BATCH = 8
-DEVICE_TYPE = "cpu"
 WARM_UP = 8
 """Candidates that are measured before the cost model predicts anything."""
 ROUNDS_OF_THE_MODEL = 20
@@ -83,6 +82,8 @@ class Search:
         Asked between measurements: whether to finish.
     observe
         Called after each batch.
+    device_type
+        Of TVM: where candidates compute.
     """
 
     tasks: Sequence[SearchTask]
@@ -95,6 +96,7 @@ class Search:
     storage: str = "auto"
     stopped: Callable[[], bool] = lambda: False
     observe: Callable[[Search, SearchTask], None] = lambda _search, _task: None
+    device_type: str = "cpu"
     desk: Desk = field(init=False)
 
     def __post_init__(self) -> None:
@@ -201,7 +203,7 @@ class Search:
         for schedule, result in zip(schedules, built, strict=True):
             if result.error_msg is not None:
                 continue
-            ready = ms.runner.RunnerInput(result.artifact_path, DEVICE_TYPE, arguments)
+            ready = ms.runner.RunnerInput(result.artifact_path, self.device_type, arguments)
             answer = self.answering_runner.run([ready])[0].result()
             if answer.error_msg is None:
                 self.commit(schedule, module, answer.run_secs)

@@ -18,7 +18,13 @@ from tvm.s_tir.meta_schedule.runner import EvaluatorConfig
 from tvm.support.popen_pool import MapResult, PopenPoolExecutor, StatusKind
 
 from dcc.schedules.tuning.candidate import Candidate, parse_candidate
-from dcc.schedules.tuning.evaluation import Evaluation, no_arguments, refuse_when_stopped
+from dcc.schedules.tuning.evaluation import (
+    INTERRUPTED,
+    Evaluation,
+    is_stopped,
+    no_arguments,
+    refuse_when_stopped,
+)
 from dcc.schedules.tuning.stub import CANDIDATE, LAYER_KEY
 
 SAFE_PATH = "PYTHONSAFEPATH"
@@ -136,6 +142,9 @@ class PersistentBuilder(ms.builder.PyBuilder):
             text = f"the build was killed after {self.limits.build_seconds:g} s"
             return ms.builder.BuilderResult(None, text)
         crashed = isinstance(done.value, ChildProcessError)
+        if crashed and is_stopped(self.f_build.folder):
+            # Ctrl-C came before the process could ignore it.
+            return ms.builder.BuilderResult(None, INTERRUPTED)
         text = "the compiler crashed" if crashed else str(done.value)
         return ms.builder.BuilderResult(None, text)
 
@@ -144,18 +153,20 @@ class PersistentBuilder(ms.builder.PyBuilder):
         self.pool.shutdown()
 
 
-def local_runner(folder: str, limits: Limits) -> ms.Runner:
+def local_runner(
+    evaluation: Evaluation, limits: Limits, initializer: Callable[[], None]
+) -> ms.Runner:
     """Make TVM's runner on this machine, in a process that survives no crash."""
     return ms.runner.LocalRunner(
         timeout_sec=limits.run_seconds,
         evaluator_config=limits.evaluator(),
         f_alloc_argument=no_arguments,
-        f_run_evaluator=Evaluation(folder),
-        initializer=ignore_interrupts,
+        f_run_evaluator=evaluation,
+        initializer=initializer,
     )
 
 
-def rpc_runner(folder: str, limits: Limits, tracker: Tracker, devices: int) -> ms.Runner:
+def rpc_runner(evaluation: Evaluation, limits: Limits, tracker: Tracker, devices: int) -> ms.Runner:
     """Make TVM's runner on ``devices`` devices that a tracker lends."""
     config = ms.runner.RPCConfig(
         tracker_host=tracker.host,
@@ -167,7 +178,7 @@ def rpc_runner(folder: str, limits: Limits, tracker: Tracker, devices: int) -> m
         config,
         limits.evaluator(),
         f_alloc_argument=no_arguments,
-        f_run_evaluator=Evaluation(folder),
+        f_run_evaluator=evaluation,
         max_workers=devices,
         initializer=ignore_interrupts,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tvm import tirx as tir
 
-from dcc.schedules.cpu.weight_reader import Expr, argument
+from dcc.schedules.weight_reader import Expr, argument
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,12 @@ def argument(name: str, shape: tuple[int, ...], dtype: str) -> tir.Buffer:
     return T.arg(name, T.buffer(shape, dtype))
 
 
+def value_dtype(packed: PackedWeight) -> str:
+    """Type of the weight's values."""
+    name = "codebook" if "codebook" in packed.arrays else "values"
+    return packed.arrays[name].dtype.name
+
+
 @dataclass
 class WeightReader:
     """Reads ``packed``, whose entropy-coded fields still stand uncoded in arrays of their own.
