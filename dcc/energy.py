@@ -8,7 +8,7 @@ weights when the module was compiled (:mod:`dcc.passes.count_work`); docs/energy
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -126,16 +126,30 @@ def module_energy(
     path = Path(module)
     metadata = read_metadata(path)
     work = _work_of(metadata, path)
-    table = work.table if table is None else table
     forms = {layer["name"]: layer["form"] for layer in metadata.get("layers", [])}
-    stays = resident and work.touched <= work.last_level
-    layers = _layers(work.calls, forms, table, stays)
+    name = str(metadata["target"].get("name", ""))
+    energy = energy_of_work(name, work, forms, table=table, resident=resident)
     if "accelerator" in metadata:
         from dcc.accelerator.energy import accelerator_layers
 
-        layers = (*accelerator_layers(path, metadata, table), *layers)
-    name = str(metadata["target"].get("name", ""))
-    return ModuleEnergy(name, layers, _layers(work.load, forms, table, False), table, work.notes)
+        offloaded = accelerator_layers(path, metadata, energy.table)
+        energy = replace(energy, layers=(*offloaded, *energy.layers))
+    return energy
+
+
+def energy_of_work(
+    target: str,
+    work: ModuleWork,
+    forms: Mapping[str, str],
+    *,
+    table: EnergyTable | None = None,
+    resident: bool = False,
+) -> ModuleEnergy:
+    """Price what the kernels of a module do; ``forms`` are the storage forms by layer."""
+    table = work.table if table is None else table
+    stays = resident and work.touched <= work.last_level
+    layers = _layers(work.calls, forms, table, stays)
+    return ModuleEnergy(target, layers, _layers(work.load, forms, table, False), table, work.notes)
 
 
 def _work_of(metadata: Mapping[str, Any], path: Path) -> ModuleWork:
