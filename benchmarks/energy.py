@@ -6,7 +6,8 @@
 A proxy: operations and bytes at each level of memory, counted from the scheduled kernels and the
 packed weights, times the picojoules of the target's table (docs/energy.md). Nothing of it is
 measured; what the papers say is. Two cases: cold (each run brings every packed byte from main
-memory) and resident (a layer that fits the last cache level stays there between runs).
+memory) and resident (a layer that fits the last cache level, dense or coded, stays there between
+runs).
 
 ``--plot`` draws dense over form by layer on a logarithmic scale, as Deep Compression's Figure 10;
 ``--speed-plot`` the same of times, as its Figure 9, from what ``layers.py --json`` wrote.
@@ -31,9 +32,9 @@ from rich.console import Console
 from rich.table import Table
 
 import dcc
-from dcc.energy import ModuleEnergy
+from dcc.energy import ModuleEnergy, energy_of_work
 from dcc.energy_counters import find_counters, measure_energy
-from dcc.energy_counting import model_energy
+from dcc.energy_counting import model_work
 from dcc.targets.registry import get_target
 from dcc.targets.target import Target
 
@@ -71,9 +72,12 @@ def proxies(case: Case, target: Target, options: argparse.Namespace) -> dict[str
     model = layer_model(case, options.batch, seed)
     found = {}
     for form in options.forms:
-        cold = model_energy(model, target, storage=form)
-        stays = model_energy(model, target, storage=form, resident=True)
-        if cold.layers[0].form == form:
+        work, forms = model_work(model, target, storage=form)
+        if set(forms.values()) == {form}:
+            cold, stays = (
+                energy_of_work(target.name, work, forms, resident=resident)
+                for resident in (False, True)
+            )
             found[form] = _proxy(cold, stays, case, options.batch)
     return found
 
@@ -98,12 +102,13 @@ def decomposition(
 ) -> dict[str, float]:
     """Geometric means of what each idea saves in ``form``, as EIE splits its gain."""
     table = target.energy
-    pairs = [(row["dense"], row[form]) for row in rows.values() if "dense" in row and form in row]
+    pairs = [(row["dense"], row[form]) for row in rows.values() if form in row]
     each_weight = [p.weight_bytes / p.multiplications for _, p in pairs]
     dense_weight = [d.weight_bytes / d.multiplications for d, _ in pairs]
     return {
         "DRAM to SRAM": geometric_mean(
-            table.dram_word / table.large_sram_word if p.stays else 1.0 for _, p in pairs
+            table.dram_word / table.large_sram_word if p.stays and not d.stays else 1.0
+            for d, p in pairs
         ),
         "sparsity": geometric_mean(d.multiplications / p.multiplications for d, p in pairs),
         "weight sharing": geometric_mean(
@@ -127,10 +132,7 @@ def print_proxies(rows: Mapping[str, Mapping[str, Proxy]], forms: Sequence[str])
     for name, row in rows.items():
         cells = [f"{row[form].cold * 1e-6:,.1f}" if form in row else "-" for form in forms]
         for kind in ("cold", "resident"):
-            cells += [
-                f"{row['dense'].cold / getattr(row[form], kind):.1f}" if form in row else "-"
-                for form in others
-            ]
+            cells += [f"{ratio_of(row, form, kind):.1f}" if form in row else "-" for form in others]
         table.add_row(name, *cells)
     means = [
         f"{mean:.1f}" if (mean := mean_ratio(rows, form, kind)) else "-"
@@ -141,13 +143,14 @@ def print_proxies(rows: Mapping[str, Mapping[str, Proxy]], forms: Sequence[str])
     Console(width=180).print(table)
 
 
+def ratio_of(row: Mapping[str, Proxy], form: str, kind: str) -> float:
+    """Proxy of dense over that of a form, both cold or both resident where they fit."""
+    return float(getattr(row["dense"], kind) / getattr(row[form], kind))
+
+
 def mean_ratio(rows: Mapping[str, Mapping[str, Proxy]], form: str, kind: str) -> float | None:
-    """Geometric mean of cold dense over a form."""
-    ratios = [
-        row["dense"].cold / getattr(row[form], kind)
-        for row in rows.values()
-        if "dense" in row and form in row
-    ]
+    """Geometric mean of dense over a form."""
+    ratios = [ratio_of(row, form, kind) for row in rows.values() if form in row]
     return geometric_mean(ratios) if ratios else None
 
 
