@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from dcc.codegen.module_file import read_metadata
-from dcc.codegen.work import WORK, CallWork, ModuleWork, work_from_json
+from dcc.codegen.work import WORK, CallWork, ModuleWork, priced, work_from_json
 from dcc.errors import ModuleError
 from dcc.targets.energy import EnergyTable
 
-ARITHMETIC = "arithmetic"
 OPERATOR = "operator"
 """Form of what computes from no coded weight."""
-_WORD = 4
 
 
 @dataclass(frozen=True)
@@ -198,18 +196,5 @@ def layer_energy(
     table: EnergyTable,
 ) -> LayerEnergy:
     """Price the counts of a layer."""
-    prices = {
-        "level1": table.sram_word,
-        "level2": table.large_sram_word,
-        "last_level": table.large_sram_word,
-        "dram": table.dram_word,
-    }
-    arithmetic = sum(count * price_of(kind, table) for kind, count in operations.items())
-    parts = {ARITHMETIC: arithmetic}
-    parts |= {level: size / _WORD * prices[level] for level, size in moved.items()}
+    parts = priced(operations, moved, table)
     return LayerEnergy(name, form, dict(operations), dict(moved), parts)
-
-
-def price_of(kind: str, table: EnergyTable) -> float:
-    """Picojoules of one operation; a special function (division, exponential) takes a multiply."""
-    return float(getattr(table, "float_multiply" if kind == "special" else kind))
