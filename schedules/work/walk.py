@@ -8,6 +8,7 @@ the activations decide is taken as done (an upper bound).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from dcc.schedules.work.arrays import Evaluator, LoopArray, total_of
 from dcc.schedules.work.buffers import Array, Buffers
 from dcc.schedules.work.nest import Access, Loop, Nest, Place, hoist
 from dcc.schedules.work.reading import ExpressionReader
-from dcc.schedules.work.terms import Term, simplified
+from dcc.schedules.work.terms import Term, parts, simplified
 
 PASSES = "dcc.passes"
 """Attribute of a ``While``: how often its body runs in one run of the kernel."""
+MOST_PARTS = 500
+"""Of a term that a name stands for."""
 _REDUCTION = 2
 """``IterVar.CommReduce``."""
 
@@ -113,6 +116,8 @@ class _Walker:
 
     def _bind(self, statement: Any) -> None:
         term = self._value(statement.value)
+        if sum(1 for _ in islice(parts(term), MOST_PARTS)) == MOST_PARTS:
+            term = self.reader.unknown()  # too large to follow into every use
         self.reader.terms[statement.var] = term
 
     def _let(self, statement: Any) -> None:
