@@ -103,7 +103,7 @@ def test_convolution_of_odd_shape(form, batch):
 
 def test_convolution_multiplies_each_entry_with_whole_tiles():
     """Exactly: entries up to the last weight of each lane, times tiles, times their pitch."""
-    from dcc.schedules.cpu.pixel_tiles import choose_tiles
+    from dcc.schedules.cpu.pixel_tiles import PixelTiling, choose_tiles
 
     geometry = ConvGeometry(1, 16, 8, 8, 24, (3, 3), pads=(1, 1, 1, 1))
     weight = weight_of(24, 144, 0.2)
@@ -113,7 +113,7 @@ def test_convolution_multiplies_each_entry_with_whole_tiles():
         positions = [np.flatnonzero(row) for row in weight.mask]
         gaps = np.concatenate([np.diff(row, prepend=-1) - 1 for row in positions])
         entries += int((gaps >> symbols.gap_bits).sum())
-    tiles = choose_tiles(geometry, NARROW.vector_floats, 12)
+    tiles = choose_tiles(geometry, NARROW.vector_floats, PixelTiling().tile_vectors)
     assert work.operations["float_multiply"] == entries * tiles.count * tiles.pitch
 
 
