@@ -35,7 +35,7 @@ class CardBuild(CandidateBuild):
         module = named(module, layer, **{FILES: str(output.parent)})
         section, lifted = WeightSection(), LiftedWeights()
         rotation = RotateWeights(inputs, target.caches.last_level)
-        lowered = lower(module, target, section, lifted, [rotation])
+        lowered = lower(module, target, section, lifted, more=[rotation])
         places = zip(section.arrays, lifted.arrays, strict=True)
         arrays = [array.reshape(place["shape"]) for array, place in places]
         copies = (len(lowered[ROTATED].params) - inputs) // (len(lowered[MAIN].params) - inputs)

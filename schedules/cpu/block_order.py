@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.schedules.cpu.decoded_entries import DecodedEntries
 from dcc.schedules.cpu.rows import guard
 from dcc.schedules.weight_reader import Expr, allocate, bind
+from dcc.schedules.work.walk import PASSES
 
 LEAST_TILES = 2
 """Tiles of a unit from which the copy pays: it takes about as long as one tile gains."""
@@ -27,12 +29,17 @@ class BlockOrder:
     ----------
     values, places
         As of :class:`DecodedEntries`, but one entry after the other.
+    copied
+        Entries that all units together copy.
     ends
         One past the last entry of each row in each block, shape (blocks, rows), flat.
     """
 
-    def __init__(self, entries: DecodedEntries, blocks: int, limit: Callable[[Expr], Expr]) -> None:
+    def __init__(
+        self, entries: DecodedEntries, blocks: int, limit: Callable[[Expr], Expr], copied: int
+    ) -> None:
         self.entries = entries
+        self.copied = copied
         self.blocks = blocks
         self._limit = limit
         reader = entries.reader
@@ -70,7 +77,10 @@ class BlockOrder:
     def _copy(self, cursors: Expr, count: Expr, row: Expr, limit: Expr) -> None:
         """Append what a row has below ``limit``."""
         values, places = self.entries.values, self.entries.places
-        with T.While(places[cursors[row]] < limit):
+        with (
+            T.attr(0, PASSES, tir.const(self.copied, "int64")),
+            T.While(places[cursors[row]] < limit),
+        ):
             cursor, target = bind("cursor", cursors[row]), bind("target", count[0])
             T.buffer_store(self.values, values[cursor], [target])
             T.buffer_store(self.places, places[cursor], [target])

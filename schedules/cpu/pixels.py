@@ -24,11 +24,13 @@ from tvm.tirx.script import builder as T
 from dcc.schedules.cpu.block_order import LEAST_TILES, BlockOrder
 from dcc.schedules.cpu.decoded_entries import DecodedEntries
 from dcc.schedules.cpu.division import Division, slice_steps
+from dcc.schedules.cpu.entry_counts import multiplied_entries
 from dcc.schedules.cpu.panels import Panels, span
 from dcc.schedules.cpu.pixel_tiles import PixelTiles
 from dcc.schedules.cpu.rows import guard, worth_parallel
 from dcc.schedules.epilogue import spread
 from dcc.schedules.weight_reader import Expr, WeightReader, allocate, bind
+from dcc.schedules.work.walk import PASSES
 
 Store = Callable[[Expr, Expr, tir.Buffer, Expr], None]
 
@@ -114,6 +116,8 @@ class _Unit:
         """Compute tiles ``begin`` to ``end``."""
         kernel, accumulator = self.kernel, self.kernel.reader.accumulator
         lanes, pitch = kernel.reader.packed.lanes, kernel.tiles.pitch
+        groups = kernel.tiles.geometry.groups
+        self.multiplied = multiplied_entries(kernel.reader.packed, groups, kernel.block)
         held = 1 if self.blocks == 1 else self.entries.most_slices
         self.sums = allocate("sums", (held * lanes * pitch,), accumulator, "global")
         self.at = allocate("at", (1,), "int32")
@@ -136,7 +140,8 @@ class _Unit:
         tiles = kernel.tiles.count // kernel.division.groups
         if self.blocks == 1 or tiles < LEAST_TILES or kernel.reader.every_column:
             return None
-        order = BlockOrder(self.entries, self.blocks, self._limit)
+        passes = sum(self.multiplied) * kernel.division.groups
+        order = BlockOrder(self.entries, self.blocks, self._limit, passes)
         order.emit(self.first, self.last)
         return order
 
@@ -213,7 +218,8 @@ class _Unit:
         for place in spans:
             held = spread(zero, width) if opening else sums[span(row * tiles.pitch + place, width)]
             T.buffer_store(registers, held, [span(place, width)])
-        with T.While(more):
+        passes = self.multiplied[0 if opening else 1] * tiles.count
+        with T.attr(0, PASSES, tir.const(passes, "int64")), T.While(more):
             value = bind("weight", entries.values[self.at[0]])
             origin = bind("place", entries.places[self.at[0]])
             for place in spans:
