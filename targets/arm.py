@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dcc.targets.target import Caches, EnergyTable, Pipeline, Target
+from dcc.targets.energy import EnergyTable, energy_table
+from dcc.targets.target import Caches, Pipeline, Target
 
 LINUX, ANDROID = "aarch64-linux-gnu", "aarch64-linux-android"
 VECTOR_FLOATS = 4
@@ -18,8 +19,20 @@ _BASE = ("neon",)
 _DOT_PRODUCTS = (*_BASE, "dotprod", "fullfp16")
 _KIB, _MIB = 1024, 1024 * 1024
 
-# A word of LPDDR4 costs about 4 pJ a bit; the rest scales from 45 to 16 nm by about a quarter.
-_MOBILE_ENERGY = EnergyTable(0.025, 0.22, 0.8, 0.9, 1.3, 128.0)
+_MOBILE_ENERGY = energy_table(
+    "estimate: about a quarter of Horowitz's 45 nm figures at 16 nm; LPDDR4 at about 4 pJ a bit",
+    integer_add=0.025,
+    float_add=0.22,
+    integer_multiply=0.8,
+    float_multiply=0.9,
+    sram_word=1.3,
+    dram_word=128.0,
+    large_sram_word=12.5,
+    byte_add=0.008,
+    byte_multiply=0.05,
+    half_add=0.1,
+    half_multiply=0.28,
+)
 
 
 @dataclass(frozen=True)

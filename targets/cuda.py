@@ -7,20 +7,26 @@ import functools
 from dataclasses import dataclass
 
 from dcc.errors import TargetError
-from dcc.targets.target import Caches, EnergyTable, Gpu, Target
+from dcc.targets.energy import energy_table
+from dcc.targets.target import Caches, Gpu, Target
 
 _KIB, _MIB = 1024, 1024 * 1024
 AMPERE = Gpu(multiprocessors=108, shared_bytes=48 * _KIB)
 HOPPER = Gpu(multiprocessors=132, shared_bytes=48 * _KIB)
-# HBM moves a 32-bit word for about 7 pJ a bit less than the DRAM of Horowitz's table; a 4 nm
-# process takes about a tenth of the 45 nm figures for arithmetic (Jouppi et al. 2021, Table 2).
-_ENERGY = EnergyTable(
+_ENERGY = energy_table(
+    "estimate for 4 nm and HBM, scaled from Horowitz's 45 nm figures by the trend of Jouppi et al., "
+    "ISCA 2021, Table 2",
     integer_add=0.01,
     float_add=0.2,
     integer_multiply=0.5,
     float_multiply=0.6,
     sram_word=2.0,
     dram_word=125.0,
+    large_sram_word=7.0,
+    byte_add=0.005,
+    byte_multiply=0.05,
+    half_add=0.1,
+    half_multiply=0.2,
 )
 # Attributes of the driver's interface (cuda.h, CUdevice_attribute).
 _MULTIPROCESSORS, _LEVEL2, _MAJOR, _MINOR = 16, 38, 75, 76

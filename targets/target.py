@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from dcc.targets.energy import EnergyTable as EnergyTable
+
 if TYPE_CHECKING:
     import tvm
 
@@ -23,18 +25,6 @@ class Caches:
     level1: int = 32 * 1024
     level2: int = 512 * 1024
     last_level: int = 8 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class EnergyTable:
-    """Energy of one 32-bit operation or access in picojoules (Horowitz, 45 nm; EIE, Table I)."""
-
-    integer_add: float = 0.1
-    float_add: float = 0.9
-    integer_multiply: float = 3.1
-    float_multiply: float = 3.7
-    sram_word: float = 5.0
-    dram_word: float = 640.0
 
 
 @dataclass(frozen=True)
