@@ -102,7 +102,7 @@ class EnergyProxies:
     """
 
     def __init__(self, modules: Mapping[str, CompiledModule]) -> None:
-        self.table: dict[str, Any] = {}
+        self.table: dict[str, list[Any]] = {}
         self.notes: list[str] = []
         self._found: dict[str, ModuleEnergy | DccError] = {}
         for storage, module in modules.items():

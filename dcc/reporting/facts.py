@@ -173,7 +173,7 @@ class Device:
     reference_seconds
         ONNX Runtime on the dense model, measured in the same run.
     energy_table
-        Energies behind the proxies, each with its source.
+        Name -> (picojoules, source) of the energies behind the proxies.
     energy_notes
         What the proxies leave out, and what in them is an upper bound.
     """
@@ -184,7 +184,7 @@ class Device:
     about: str
     variants: list[Variant] = field(default_factory=list)
     reference_seconds: float | None = None
-    energy_table: dict[str, Any] = field(default_factory=dict)
+    energy_table: dict[str, list[Any]] = field(default_factory=dict)
     energy_notes: list[str] = field(default_factory=list)
 
     def variant(self, storage: str) -> Variant | None:
