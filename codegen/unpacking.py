@@ -127,14 +127,31 @@ def _uncoded(packed: PackedWeight, name: str) -> Integers:
     return np.stack(parts, axis=1).reshape(packed.steps, packed.lanes)
 
 
+def columns_of_entries(packed: PackedWeight) -> tuple[Array, Integers]:
+    """Values and columns of the entries of an entry-wise form with whole rows, (steps, lanes)."""
+    fields = symbol_fields(packed)
+    codes = _codes(packed, fields)
+    values = packed.arrays["values"] if codes is None else packed.arrays["codebook"][codes]
+    if not (packed.window or "gaps" in fields or "entries" in fields):
+        bases = packed.arrays["bases"].astype(np.int64)
+        column = np.arange(len(values)) - np.repeat(bases[:-1], np.diff(bases))
+        return values, np.repeat(column[:, None], packed.lanes, axis=1)
+    columns = _window_columns(packed, fields) if packed.window else _gap_columns(packed, fields)
+    return values, columns
+
+
+def _codes(packed: PackedWeight, fields: dict[str, Integers]) -> Integers | None:
+    """Codes of all entries; None where values stand for themselves."""
+    if "entries" not in fields:
+        return fields.get("codes")
+    width = 16 if packed.window else packed.code_bits
+    return fields["entries"] >> packed.offset_bits & ((1 << width) - 1)
+
+
 def _scatter(packed: PackedWeight, fields: dict[str, Integers]) -> Array:
     """Write every entry to its place; fillers and padding write zeros where zeros are."""
     arrays = packed.arrays
-    codes = fields.get("codes")
-    if "entries" in fields:
-        below = packed.offset_bits
-        width = 16 if packed.window else packed.code_bits
-        codes = fields["entries"] >> below & ((1 << width) - 1)
+    codes = _codes(packed, fields)
     values = arrays["values"] if codes is None else arrays["codebook"][codes]
     places = packed.slices * packed.lanes
     order = arrays["order"].astype(np.int64) if "order" in arrays else np.arange(places)

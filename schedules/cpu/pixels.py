@@ -23,11 +23,13 @@ from tvm.tirx.script import builder as T
 
 from dcc.schedules.cpu.decoded_entries import DecodedEntries
 from dcc.schedules.cpu.division import Division, slice_steps
+from dcc.schedules.cpu.entry_counts import multiplied_entries
 from dcc.schedules.cpu.epilogue import spread
 from dcc.schedules.cpu.panels import Panels, span
 from dcc.schedules.cpu.pixel_tiles import PixelTiles
 from dcc.schedules.cpu.rows import guard, worth_parallel
 from dcc.schedules.cpu.weight_reader import Expr, WeightReader, allocate, bind
+from dcc.schedules.work.walk import PASSES
 
 Store = Callable[[Expr, Expr, tir.Buffer, Expr], None]
 
@@ -113,6 +115,8 @@ class _Unit:
         """Compute tiles ``begin`` to ``end``."""
         kernel, accumulator = self.kernel, self.kernel.reader.accumulator
         lanes, pitch = kernel.reader.packed.lanes, kernel.tiles.pitch
+        groups = kernel.tiles.geometry.groups
+        self.multiplied = multiplied_entries(kernel.reader.packed, groups, kernel.block)
         held = 1 if self.blocks == 1 else self.entries.most_slices
         self.sums = allocate("sums", (held * lanes * pitch,), accumulator, "global")
         if self.blocks > 1:
@@ -168,7 +172,11 @@ class _Unit:
             held = spread(zero, width) if opening else sums[span(row * tiles.pitch + place, width)]
             T.buffer_store(registers, held, [span(place, width)])
         T.buffer_store(at, cursor, [0])
-        with T.While(places[at[0]] < self._limit(block)):
+        passes = self.multiplied[0 if opening else 1] * tiles.count
+        with (
+            T.attr(0, PASSES, tir.const(passes, "int64")),
+            T.While(places[at[0]] < self._limit(block)),
+        ):
             value = bind("weight", values[at[0]])
             origin = bind("place", places[at[0]])
             for place in spans:

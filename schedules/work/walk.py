@@ -1,0 +1,344 @@
+"""From a scheduled PrimFunc to its nest: loops with how often they run, accesses, operations.
+
+Extents and conditions are evaluated over all passes of the loops that they depend on, from the real
+contents of the packed weight: the steps of each slice, the rows that pad the last one. What only
+the activations decide is taken as done (an upper bound).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+import tvm_ffi
+from tvm import tirx as tir
+from tvm.s_tir import SBlock, SBlockRealize
+
+from dcc.schedules.work.arrays import Evaluator, LoopArray, total_of
+from dcc.schedules.work.nest import Access, Loop, Nest, Place, hoist
+from dcc.schedules.work.reading import ExpressionReader
+from dcc.schedules.work.terms import Term, simplified
+
+PASSES = "dcc.passes"
+"""Attribute of a ``While``: how often its body runs in one run of the kernel."""
+Array = npt.NDArray[Any]
+_REDUCTION = 2
+"""``IterVar.CommReduce``."""
+
+
+def read_kernel(
+    function: tir.PrimFunc, data: Mapping[int, Array], register_bytes: float
+) -> Nest:
+    """Read a kernel.
+
+    Parameters
+    ----------
+    data
+        Contents of parameters by their number, where they are constants.
+    register_bytes
+        Most that a local buffer may have to count as registers.
+    """
+    walker = _Walker(function, data, register_bytes)
+    walker.visit(function.body)
+    hoist(walker.nest)
+    return walker.nest
+
+
+class _Walker:
+    def __init__(
+        self, function: tir.PrimFunc, data: Mapping[int, Array], register_bytes: float
+    ) -> None:
+        self.register_bytes = register_bytes
+        self.places: dict[Any, Place] = {}
+        self.loop = Loop(0)
+        self.nest = Nest(self.loop, [])
+        self.stack: list[tuple[int, LoopArray]] = []
+        self.conditions: list[LoopArray] = []
+        self.times = 1.0
+        self.lengths: dict[int, int] = {}
+        self.seen: set[Any] = set()
+        self.share = 1.0
+        self.passes_of_while: float | None = None
+        self.stored, self.tables = _stored(function.body)
+        self.known: dict[int, Array] = {}
+        self.reader = ExpressionReader(self._place, self._touch)
+        for number, parameter in enumerate(function.params):
+            if hasattr(parameter.ty, "shape"):
+                self._declare(parameter, parameter=number)
+        for number, array in data.items():
+            self.known[self.places[function.params[number]].number] = array
+        self.evaluator = Evaluator(self.lengths, self.known)
+
+    # Buffers
+
+    def _declare(self, buffer: Any, parameter: int | None = None, root: int | None = None) -> Place:
+        kind = buffer.ty
+        element = tvm.DataType(str(kind.dtype))
+        shape = tuple(self._extent_of(size) for size in kind.shape)
+        number = len(self.nest.places)
+        item = element.bits * element.lanes / 8
+        place = Place(number, buffer.name, shape, item, number if root is None else root, parameter)
+        place.written = buffer in self.stored and buffer not in self.tables
+        if buffer in self.tables:
+            self.known[number] = self.tables[buffer]
+        scope = str(kind.storage_scope)
+        if parameter is None and root is None:
+            small = place.nbytes <= self.register_bytes
+            place.register = scope == "local" and small or scope.startswith("wmma")
+        elif root is not None:
+            origin = self.nest.places[root]
+            place.register, place.parameter = origin.register, origin.parameter
+            place.written = origin.written = place.written or origin.written
+        self.places[buffer] = place
+        self.nest.places.append(place)
+        return place
+
+    def _extent_of(self, size: Any) -> int:
+        return int(size) if isinstance(size, int | tir.IntImm) else 1
+
+    def _place(self, buffer: Any) -> Place:
+        return self.places[buffer] if buffer in self.places else self._declare(buffer)
+
+    def _touch(self, place: Place, indices: tuple[Term, ...], lanes: int, stores: bool) -> None:
+        if place.register:
+            return
+        # A code generator loads the same element once.
+        key = (self.loop.number, place.number, indices)
+        if not place.written:
+            if key in self.seen:
+                return
+            self.seen.add(key)
+        access = Access(place, indices, lanes, self.times * self.share, stores)
+        self.loop.accesses.append(access)
+
+    # Statements
+
+    def visit(self, statement: Any) -> None:
+        """Read a statement and all in it."""
+        handler = _HANDLERS.get(type(statement))
+        if handler is None:
+            self._note(f"statements of the kind {type(statement).__name__} are not counted")
+            return
+        handler(self, statement)
+
+    def _note(self, text: str) -> None:
+        if text not in self.nest.notes:
+            self.nest.notes.append(text)
+
+    def _value(self, expression: Any) -> Term:
+        self.reader.operations.clear()
+        term = self.reader.value(expression)
+        for kind, count in self.reader.operations.items():
+            self.nest.operations[kind] += count * self.times * self.share
+        return term
+
+    def _sequence(self, statement: Any) -> None:
+        for each in statement.seq:
+            self.visit(each)
+
+    def _store(self, statement: Any) -> None:
+        self._value(statement.value)
+        place = self._place(statement.buffer)
+        indices = tuple(self.reader.index(index) for index in statement.indices)
+        vector = getattr(statement.value.ty.dtype, "lanes", 1)
+        self._touch(place, indices, max(int(vector), 1), True)
+
+    def _evaluate(self, statement: Any) -> None:
+        self._value(statement.value)
+
+    def _bind(self, statement: Any) -> None:
+        term = self._value(statement.value)
+        self.reader.terms[statement.var] = term
+
+    def _let(self, statement: Any) -> None:
+        self._bind(statement)
+        self.visit(statement.body)
+
+    def _allocate(self, statement: Any) -> None:
+        self._declare(statement.buffer)
+
+    def _alias(self, statement: Any) -> None:
+        found: list[Any] = []
+        if statement.data is not None:
+            tvm_ffi.structural_walk(statement.data, (tir.Var, found.append))
+        roots = [self.places[each].root for each in found if each in self.places]
+        self._declare(statement.buffer, root=roots[0] if roots else None)
+
+    def _attribute(self, statement: Any) -> None:
+        key = str(statement.attr_key)
+        if key in ("thread_extent", "virtual_thread"):
+            self._loop(statement.node.var, tir.const(0, "int32"), statement.value, statement.body)
+            return
+        if key == PASSES:
+            self.passes_of_while = float(int(statement.value))
+        self.visit(statement.body)
+
+    def _for(self, statement: Any) -> None:
+        self._loop(statement.loop_var, statement.min, statement.extent, statement.body)
+
+    def _loop(self, variable: Any, start: Any, extent: Any, body: Any) -> None:
+        term = self._value(extent)
+        passes = self.evaluator.evaluate(term)
+        if passes is None:
+            self._note("a loop whose length only the data decide counts as one pass")
+            passes = LoopArray((), np.asarray(1))
+        passes = LoopArray(passes.loops, np.maximum(passes.values, 0))
+        number = len(self.lengths) + 1
+        self.lengths[number] = int(passes.values.max(initial=0))
+        counter = simplified("add", ("loop", number), self.reader.index(start))
+        self.reader.terms[variable] = 0 if self.lengths[number] == 1 else counter
+        self.stack.append((number, passes))
+        self._inside(number, lambda: self.visit(body))
+        self.stack.pop()
+
+    def _inside(self, number: int, visit: Callable[[], None]) -> None:
+        """Read the body of a loop that is on the stack already."""
+        outer, before, seen = self.loop, self.times, self.seen
+        self.times = self._executions()
+        self.loop = Loop(number, outer, before, self.times)
+        outer.children.append(self.loop)
+        self.seen = set()
+        if self.times:
+            visit()
+        self.loop, self.times, self.seen = outer, before, seen
+
+    def _while(self, statement: Any) -> None:
+        number = len(self.lengths) + 1
+        self.lengths[number] = 1
+        passes, self.passes_of_while = self.passes_of_while, None
+        if passes is None:
+            self._note("a 'while' whose length only the data decide counts as one pass")
+            passes = self.times
+        share = passes / self.times if self.times else 0.0
+        self.stack.append((number, LoopArray((), np.asarray(share))))
+
+        def visit() -> None:
+            self._value(statement.condition)
+            self.visit(statement.body)
+
+        self._inside(number, visit)
+        self.stack.pop()
+
+    def _if(self, statement: Any) -> None:
+        condition = self._value(statement.condition)
+        self._guarded(self._factors(condition), lambda: self.visit(statement.then_case))
+        if statement.else_case is not None:
+            otherwise = self._factors(("not", condition))
+            self._guarded(otherwise, lambda: self.visit(statement.else_case))
+
+    def _factors(self, condition: Term) -> list[LoopArray]:
+        """What a condition multiplies the number of executions with."""
+        if isinstance(condition, tuple) and condition[0] == "and":
+            return [*self._factors(condition[1]), *self._factors(condition[2])]
+        found = self.evaluator.evaluate(condition)
+        return [] if found is None else [LoopArray(found.loops, found.values.astype(np.float64))]
+
+    def _guarded(self, factors: Sequence[LoopArray], visit: Callable[[], None]) -> None:
+        before = self.times
+        self.conditions += factors
+        if factors:
+            self.times = min(self._executions(), before)
+        if self.times:
+            visit()
+        self.times = before
+        del self.conditions[len(self.conditions) - len(factors) :]
+
+    def _executions(self) -> float:
+        """How often a statement runs inside of the loops and conditions at hand."""
+        axes = {loop for each in self.conditions for loop in each.loops}
+        axes |= {loop for _, passes in self.stack for loop in passes.loops}
+        factors = list(self.conditions)
+        for number, passes in self.stack:
+            if number not in axes:
+                factors.append(passes)
+                continue
+            counter = np.arange(self.lengths[number])
+            loops = (*passes.loops, number)
+            inside = counter < passes.values[..., None]
+            # Axes are in ascending order, and an inner loop has a higher number.
+            factors.append(LoopArray(loops, inside.astype(np.float64)))
+        total = total_of(factors)
+        if total is None:
+            self._note("conditions over too many loops count as true")
+            total = total_of([passes for _, passes in self.stack])
+        return 0.0 if total is None else total
+
+    # Blocks of TVM's schedules
+
+    def _realize(self, statement: Any) -> None:
+        block = statement.block
+        reduced = 1.0
+        for variable, value in zip(block.iter_vars, statement.iter_values, strict=True):
+            self.reader.terms[variable.var] = self.reader.index(value)
+            if int(variable.iter_type) == _REDUCTION:
+                extent = variable.dom.extent
+                reduced *= int(extent) if isinstance(extent, tir.IntImm) else 1
+        for buffer in block.alloc_buffers:
+            self._declare(buffer)
+        for match in block.match_buffers:
+            self._declare(match.buffer, root=self._place(match.source.buffer).root)
+        factors = self._factors(self.reader.value(statement.predicate))
+        self.reader.operations.clear()
+
+        def visit() -> None:
+            if block.init is not None:
+                self.share = 1.0 / reduced
+                self.visit(block.init)
+                self.share = 1.0
+            self.visit(block.body)
+
+        self._guarded(factors, visit)
+
+    def _nothing(self, _statement: Any) -> None:
+        """What neither computes nor moves anything."""
+
+
+def _stored(body: Any) -> tuple[set[Any], dict[Any, Array]]:
+    """Buffers that a kernel writes; those among them that are tables of numbers, with these."""
+    stores: dict[Any, list[Any]] = {}
+
+    def visit(store: Any) -> None:
+        stores.setdefault(store.buffer, []).append(store)
+
+    tvm_ffi.structural_walk(body, (tir.BufferStore, visit))
+    tables = {}
+    for buffer, found in stores.items():
+        table = _table(found) if len(buffer.ty.shape) == 1 else None
+        if table is not None:
+            tables[buffer] = table
+    return set(stores), tables
+
+
+def _table(stores: Sequence[Any]) -> Array | None:
+    """Contents of a buffer that is only filled with numbers, each place once."""
+    numbers = [
+        (int(store.indices[0]), int(store.value))
+        for store in stores
+        if isinstance(store.value, tir.IntImm) and isinstance(store.indices[0], tir.IntImm)
+    ]
+    places = [place for place, _ in numbers]
+    if len(numbers) < len(stores) or sorted(places) != list(range(len(places))) or len(places) < 2:
+        return None
+    return np.asarray([value for _, value in sorted(numbers)], np.int64)
+
+
+_HANDLERS: dict[type, Callable[[_Walker, Any], None]] = {
+    tir.SeqStmt: _Walker._sequence,
+    tir.BufferStore: _Walker._store,
+    tir.Evaluate: _Walker._evaluate,
+    tir.Bind: _Walker._bind,
+    tir.AllocBuffer: _Walker._allocate,
+    tir.DeclBuffer: _Walker._alias,
+    tir.AttrStmt: _Walker._attribute,
+    tir.For: _Walker._for,
+    tir.While: _Walker._while,
+    tir.IfThenElse: _Walker._if,
+    tir.AssertStmt: _Walker._nothing,
+    SBlockRealize: _Walker._realize,
+    SBlock: _Walker._nothing,
+}
+if tir.LetStmt is not tir.Bind:
+    _HANDLERS[tir.LetStmt] = _Walker._let
