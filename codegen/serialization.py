@@ -30,7 +30,7 @@ MASKED, CODED, JOINT = 1 << 5, 1 << 6, 1 << 7  # flags beside the type
 
 
 def serialize(parts: TensorParts, entropy_coded: bool = True) -> Serialized:
-    """Choose the smallest layout and write it; without ``entropy_coded``, of fixed widths."""
+    """Choose the smallest layout and write it; without ``entropy_coded``, all of fixed widths."""
     form = DTYPE_NAMES.index(parts.dtype)
     form |= (MASKED if parts.mask is not None else 0) | (CODED if parts.codes is not None else 0)
     body = _write_body(parts, entropy_coded)
@@ -50,7 +50,7 @@ def _write_body(parts: TensorParts, entropy_coded: bool) -> _Body:
     if values is None:
         raise EncodingError("encoded tensor: neither codes with a codebook nor values")
     if mask is None:
-        return _write_raw(values)
+        return _write_raw(values, entropy_coded)
     return _write_masked_values(mask, values, entropy_coded)
 
 
@@ -63,14 +63,14 @@ class _Body:
     storage: StorageBytes  # tables are counted at the end, as what is left
 
 
-def _write_raw(values: np.ndarray) -> _Body:
-    data = write_values(values)
+def _write_raw(values: np.ndarray, entropy_coded: bool) -> _Body:
+    data = write_values(values, entropy_coded)
     choices = EncodingChoices(None, None, False, ())
     return _Body(data, choices, StorageBytes(weights=len(data)))
 
 
 def _write_dense_codes(codes: np.ndarray, codebook: np.ndarray, entropy_coded: bool) -> _Body:
-    book = bytes([len(codebook) - 1]) + write_values(codebook)
+    book = bytes([len(codebook) - 1]) + write_values(codebook, entropy_coded)
     plan = plan_stream(np.bincount(codes, minlength=len(codebook)), entropy_coded)
     data = book + bytes([_stream_flags((plan,))]) + _stream(codes, len(codebook), plan)
     choices = EncodingChoices(None, _code_bits(codebook), False, _coded(("codes",), (plan,)))
@@ -85,7 +85,7 @@ def _write_masked_values(mask: np.ndarray, values: np.ndarray, entropy_coded: bo
     gaps, is_filler = to_entries(positions, mask.size, plan.gap_bits)
     per_entry = np.zeros(plan.entries, dtype=values.dtype)
     per_entry[~is_filler] = values
-    weights = write_values(per_entry)
+    weights = write_values(per_entry, entropy_coded)
     data = _entry_header(plan) + _stream(gaps, 1 << plan.gap_bits, plan.streams[0]) + weights
     choices = EncodingChoices(plan.gap_bits, None, False, _coded(("gaps",), plan.streams))
     return _Body(data, choices, StorageBytes(len(weights), plan.streams[0].payload_size))
@@ -96,7 +96,7 @@ def _write_masked_codes(
 ) -> _Body:
     positions = np.flatnonzero(mask)
     kept = codes.reshape(-1)[positions]
-    book = bytes([len(codebook) - 1]) + write_values(codebook[1:])
+    book = bytes([len(codebook) - 1]) + write_values(codebook[1:], entropy_coded)
     code_bits = _code_bits(codebook)
     if not len(positions):
         choices = EncodingChoices(1, code_bits, False, ())

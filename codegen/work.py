@@ -1,8 +1,8 @@
 """What a module's kernels do in one run, as its metadata holds it: operations and bytes moved.
 
-    "work": {"energy": {...}, "last_level": bytes, "touched": bytes,
-             "calls": [{"kernel", "layer", "operations": {}, "bytes": {}, "weights"}], "load": [],
-             "notes": []}
+"work": {"energy": {...}, "last_level": bytes, "touched": bytes,
+         "calls": [{"kernel", "layer", "operations": {}, "bytes": {}, "weights"}], "load": [],
+         "notes": []}
 """
 
 from __future__ import annotations

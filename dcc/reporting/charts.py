@@ -115,6 +115,17 @@ def log_scale(values: Sequence[float], start: float, end: float) -> tuple[Scale,
     return Scale(low, high, start, end, log=True), [10.0**exponent for exponent in exponents]
 
 
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers between ``low`` and ``high``, on a logarithmic scale."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= most:
+            break
+    return ticks
+
+
 def linear_ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers between ``low`` and ``high``, evenly spaced."""
     if not high > low:

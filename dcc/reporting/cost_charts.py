@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dcc.reporting.charts import Bar, Chart, Label, Rule, log_scale
+from dcc.reporting.charts import Anchor, Bar, Chart, Label, Rule, log_scale
 from dcc.reporting.facts import Device, LayerCost, Variant
 from dcc.reporting.layer_charts import left_out
 from dcc.reporting.units import energy_text, short_name, time_text
@@ -73,8 +73,8 @@ def cost_chart(device: Device, quantity: Quantity) -> Chart | None:
     for decade in decades:
         x = scale(decade)
         chart.rules.append(Rule(x, _AXIS - 6, x, chart.height, "grid"))
-        anchor = "start" if x < 5 else "middle"
-        chart.labels.append(Label(x, 11, quantity.text(decade), "tick", anchor))  # type: ignore[arg-type]
+        anchor: Anchor = "start" if x < 5 else "middle"
+        chart.labels.append(Label(x, 11, quantity.text(decade), "tick", anchor))
     for row, name in enumerate(names):
         top = _AXIS + row * block
         chart.labels.append(Label(0, top + _NAME - 3, short_name(name), "name"))

@@ -21,6 +21,8 @@ from dcc.targets.target import Target
 
 CONSTANT = "constant"
 """Form of a weight that no layer computes from."""
+NO_PROXY = "no energy proxy: "
+"""How the note begins that says why there is none."""
 
 
 def device_facts(
@@ -119,7 +121,7 @@ class EnergyProxies:
         """Add the proxies of a variant, by layer and of the rest."""
         energy = self._found[variant.storage]
         if isinstance(energy, DccError):
-            return replace(variant, notes=[*variant.notes, f"no energy proxy: {energy}"])
+            return replace(variant, notes=[*variant.notes, f"{NO_PROXY}{energy}"])
         parts: dict[str, Counter[str]] = {}
         for layer in energy.layers:  # a weight that several operators read is there several times
             parts.setdefault(layer.name, Counter()).update(layer.picojoules)

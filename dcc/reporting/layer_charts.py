@@ -118,7 +118,7 @@ def _columns(
             )
     chart.rules.append(Rule(0, _BASE, 100, _BASE, "axis"))
     chart.labels.append(Label(0, _BASE + 16, ends[0], "tick"))
-    chart.labels.append(Label(50, _BASE + 16, f"highest {highest:,}", "tick", "middle"))
+    chart.labels.append(Label(50, _BASE + 16, f"most {highest:,}", "tick", "middle"))
     if len(counts) > 1:
         chart.labels.append(Label(100, _BASE + 16, ends[1], "tick", "end"))
     return chart

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from dcc.reporting.charts import Bar, Chart, Dot, Label, Rule, Scale, linear_ticks, log_scale
+from dcc.reporting.charts import (
+    Anchor,
+    Bar,
+    Chart,
+    Dot,
+    Label,
+    Rule,
+    Scale,
+    linear_ticks,
+    log_ticks,
+)
 from dcc.reporting.facts import PARTS, CompressionReport, Point, Stage
-from dcc.reporting.units import count_text, percent_text, ratio_text, size_text
+from dcc.reporting.units import count_text, percent_text, ratio_text, short_name, size_text
 
 STAGE_NAMES = {
     "dense": "Dense",
@@ -16,7 +26,8 @@ STAGE_NAMES = {
     "huffman": "Huffman-coded",
 }
 _ROW, _BAR, _NAME = 44, 16, 14
-_HEIGHT, _TOP, _BOTTOM = 300, 30, 44
+_HEIGHT, _TOP, _BOTTOM = 300, 24, 28
+_LEFT, _RIGHT = 20, 80  # closer to an end than that, a label would be cut
 
 
 def stage_chart(report: CompressionReport) -> Chart:
@@ -69,41 +80,44 @@ def _parts(stage: Stage, factor: float, y: float) -> list[Bar]:
 
 def accuracy_chart(points: Sequence[Point]) -> Chart:
     """Draw accuracy over the bytes of all weights, the stages joined in their order."""
-    title = "Accuracy against the bytes of all weights"
-    sizes = [max(point.bytes, 1) for point in points]
-    across, decades = log_scale(sizes, 12, 94)
-    low, high = min(p.accuracy for p in points), max(p.accuracy for p in points)
-    margin = max((high - low) * 0.15, 0.5)
-    down = Scale(low - margin, high + margin, _HEIGHT - _BOTTOM, _TOP)
-    chart = Chart(title, _points_summary(points), _HEIGHT)
-    for value in linear_ticks(max(low - margin, 0.0), min(high + margin, 100.0)):
-        y = down(value)
-        chart.rules.append(Rule(12, y, 100, y, "grid"))
-        chart.labels.append(Label(12, y + 4, f"{value:g} %", "tick", "end", -6))
-    base = _HEIGHT - _BOTTOM
-    for value in decades:
-        x = across(value)
-        chart.rules.append(Rule(x, _TOP - 10, x, base, "grid"))
-        chart.labels.append(Label(x, base + 16, size_text(value), "tick", "middle"))
-    chart.labels.append(Label(56, base + 34, "bytes of all weights", "tick", "middle"))
-    chart.rules.append(Rule(12, base, 100, base, "axis"))
-    places = [(across(max(p.bytes, 1)), down(p.accuracy)) for p in points]
+    chart = Chart("Accuracy against the bytes of all weights", _points_summary(points), _HEIGHT)
+    across, down = _axes(chart, points)
+    places = [(across(max(point.bytes, 1)), down(point.accuracy)) for point in points]
     stages = [place for place, p in zip(places, points, strict=True) if p.kind == "stage"]
     chart.rules.extend(Rule(*one, *other, "link") for one, other in pairwise(stages))
     for number, (point, (x, y)) in enumerate(zip(points, places, strict=True)):
         name = _point_name(point)
         tip = f"{name}: {count_text(point.bytes)} B, {point.accuracy:.2f} %"
         chart.dots.append(Dot(x, y, point.kind, tip))
+        anchor: Anchor = "end" if x > _RIGHT else "start" if x < _LEFT else "middle"
         # Neighbours of like accuracy are labelled above and below in turn.
-        anchor, shift = ("end", 4) if x > 70 else ("start", -4) if x < 30 else ("middle", 0)
-        above = number % 2 == 0
-        chart.labels.append(
-            Label(x, y - 10 if above else y + 20, name, "value", anchor, shift)  # type: ignore[arg-type]
-        )
+        place = y - 10 if number % 2 == 0 else y + 20
+        chart.labels.append(Label(x, place, short_name(name, 24), "value", anchor))
     chart.legend.append(("stage", "after each stage of the recipe"))
     if any(point.kind == "recipe" for point in points):
         chart.legend.append(("recipe", "other recipes"))
     return chart
+
+
+def _axes(chart: Chart, points: Sequence[Point]) -> tuple[Scale, Scale]:
+    """Draw grid and ticks; returns the scales across and down."""
+    sizes = [max(point.bytes, 1) for point in points]
+    smallest, largest = min(sizes) / 1.5, max(sizes) * 1.3
+    across = Scale(smallest, largest, 0, 100, log=True)
+    low, high = min(p.accuracy for p in points), max(p.accuracy for p in points)
+    margin = max((high - low) * 0.2, 0.5)
+    base = _HEIGHT - _BOTTOM
+    down = Scale(low - margin, high + margin, base, _TOP)
+    for value in linear_ticks(max(low - margin, 0.0), min(high + margin, 100.0)):
+        chart.rules.append(Rule(0, down(value), 100, down(value), "grid"))
+        chart.labels.append(Label(0, down(value) - 4, f"{value:g} %", "tick"))
+    for value in log_ticks(smallest, largest):
+        x = across(value)
+        chart.rules.append(Rule(x, base, x, base + 5, "axis"))
+        anchor: Anchor = "start" if x < 4 else "end" if x > 96 else "middle"
+        chart.labels.append(Label(x, base + 19, size_text(value), "tick", anchor))
+    chart.rules.append(Rule(0, base, 100, base, "axis"))
+    return across, down
 
 
 def _point_name(point: Point) -> str:

@@ -12,15 +12,14 @@ def stage_bytes(tensor: EncodedTensor) -> dict[StageName, PartBytes]:
     """Bytes of one weight: dense, pruned, shared, Huffman-coded.
 
     After pruning, gaps of a fixed width and the values that are left; after sharing, codes of a
-    fixed width instead of the values. Each stage may also leave the weight as the one before did,
-    where its own layout would be larger.
+    fixed width instead of the values; last, what the container holds. Until then each stage may
+    leave the weight as the one before did, where its own layout would be larger.
     """
-    dense = EncodedTensor.from_values(None, tensor.decode())
-    found = {"dense": StorageBytes(weights=dense.nbytes(False).weights)}
+    dense = tensor.decode()
+    found = {"dense": StorageBytes(weights=dense.nbytes)}
     candidates = [found["dense"]]
     if tensor.mask is not None:
-        values = tensor.decode()[tensor.mask]
-        masked = EncodedTensor.from_values(tensor.mask, values)
+        masked = EncodedTensor.from_values(tensor.mask, dense[tensor.mask])
         candidates.append(masked.nbytes(entropy_coded=False))
     found["pruned"] = _smallest(candidates)
     if tensor.codes is not None:

@@ -134,7 +134,7 @@ def _cost_sums(variants: Sequence[Variant], quantity: Quantity) -> list[list[Cel
     others = [quantity.other(variant) for variant in variants]
     wholes = [quantity.whole(variant) for variant in variants]
     return [
-        [Cell("Other operators"), *(Cell(quantity.text(value), value) for value in others)],
+        [Cell("The rest"), *(Cell(quantity.text(value), value) for value in others)],
         [Cell("Whole model"), *(Cell(quantity.text(value), value) for value in wholes)],
     ]
 
