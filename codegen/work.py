@@ -1,8 +1,8 @@
 """What a module's kernels do in one run, as its metadata holds it: operations and bytes moved.
 
 "work": {"energy": {...}, "last_level": bytes, "touched": bytes,
-         "calls": [{"kernel", "layer", "operations": {}, "bytes": {}, "weights"}], "load": [],
-         "notes": []}
+"calls": [{"kernel", "layer", "operations": {}, "bytes": {}, "weights"}], "load": [],
+"notes": []}
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 from dcc.targets.energy import EnergyTable
 
+WORK = "work"
+"""Key of the metadata."""
 LEVELS = ("level1", "level2", "last_level", "dram")
 OPERATIONS = (
     "float_add",
@@ -80,11 +82,18 @@ class ModuleWork:
         return {
             "energy": self.table.describe(),
             "last_level": self.last_level,
-            "touched": self.touched,
-            "calls": [asdict(call) for call in self.calls],
-            "load": [asdict(call) for call in self.load],
+            "touched": round(self.touched),
+            "calls": [_call_to_json(call) for call in self.calls],
+            "load": [_call_to_json(call) for call in self.load],
             "notes": list(self.notes),
         }
+
+
+def _call_to_json(call: CallWork) -> dict[str, Any]:
+    facts = asdict(call)
+    for key in ("operations", "bytes"):
+        facts[key] = {name: round(count) for name, count in facts[key].items()}
+    return facts | {"weights": round(call.weights)}
 
 
 def work_from_json(facts: Mapping[str, Any]) -> ModuleWork:

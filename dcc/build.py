@@ -20,8 +20,10 @@ import tvm
 from tvm import relax
 
 from dcc.codegen.section import WeightSection
+from dcc.codegen.work import WORK
 from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
+from dcc.passes.count_work import count_work
 from dcc.passes.legalize_coded_layers import kernel_layers
 from dcc.passes.lift_weights import LiftedWeights, LiftWeights
 from dcc.passes.link_weights import LinkWeights
@@ -33,17 +35,8 @@ from dcc.targets.target import Target
 from dcc.targets.toolchain import compiler_for, run_compiler
 
 
-def lower_to_kernels(
-    module: tvm.IRModule,
-    target: Target,
-    section: WeightSection | None,
-    lifted: LiftedWeights | None = None,
-) -> tvm.IRModule:
-    """Legalise what operators are left, fuse, schedule, link the weights.
-
-    Without a section the weights stay constants of the calls. On a device with a memory of its own
-    they become parameters, noted in ``lifted``.
-    """
+def schedule_kernels(module: tvm.IRModule, target: Target) -> tvm.IRModule:
+    """Legalise what operators are left, fuse, schedule; weights stay constants of the calls."""
     transform = relax.transform
     before = [
         *([] if target.gpu is None else [relax.backend.DispatchSortScan()]),
@@ -57,9 +50,27 @@ def lower_to_kernels(
     ]
     schedule = apply_default_schedules if target.gpu is None else apply_block_schedules
     with target.tvm_target():
-        module = schedule(tvm.transform.Sequential(before)(module), target)
-        if section is None:
-            return module
+        return schedule(tvm.transform.Sequential(before)(module), target)
+
+
+def lower_to_kernels(
+    module: tvm.IRModule,
+    target: Target,
+    section: WeightSection | None,
+    lifted: LiftedWeights | None = None,
+    counted: dict[str, Any] | None = None,
+) -> tvm.IRModule:
+    """Schedule the kernels and link the weights.
+
+    Without a section the weights stay constants of the calls. On a device with a memory of its own
+    they become parameters, noted in ``lifted``. What the kernels do is noted in ``counted``.
+    """
+    module = schedule_kernels(module, target)
+    if counted is not None:
+        counted[WORK] = count_work(module, target).to_json()
+    if section is None:
+        return module
+    with target.tvm_target():
         # Behind the last pass that looks into kernels or at their constants.
         linking = LinkWeights(section) if lifted is None else LiftWeights(section, lifted)
         return tvm.transform.Sequential([linking])(module)
@@ -70,8 +81,9 @@ def lower(
     target: Target,
     section: WeightSection,
     lifted: LiftedWeights | None = None,
+    counted: dict[str, Any] | None = None,
 ) -> tvm.IRModule:
-    """Lower the whole module to calls of the virtual machine."""
+    """Lower the whole module to calls of the virtual machine; see :func:`lower_to_kernels`."""
     transform = relax.transform
     after = [
         transform.ToNonDataflow(),
@@ -85,7 +97,7 @@ def lower(
         transform.VMShapeLower(),
         transform.AttachGlobalSymbol(),
     ]
-    module = lower_to_kernels(module, target, section, lifted)
+    module = lower_to_kernels(module, target, section, lifted, counted)
     with target.tvm_target():
         return tvm.transform.Sequential(after)(module)
 
@@ -96,6 +108,8 @@ def lower_and_build(
     section: WeightSection,
     metadata: dict[str, Any],
     output: str | Path,
+    *,
+    count: bool = False,
 ) -> None:
     """Lower ``module``, generate its code, link it with its weights and write the shared library.
 
@@ -111,6 +125,8 @@ def lower_and_build(
         ``kernel_layers``, the layer of each that computes one, are added.
     output : path
         Replaced in one step when all is done: processes that run the old module go on with it.
+    count
+        Also add ``work``, what the kernels do in one run, for the energy proxy.
 
     Raises
     ------
@@ -123,7 +139,7 @@ def lower_and_build(
     """
     compiler_for(target.triple)  # before the work: is there one?
     lifted = None if target.gpu is None else LiftedWeights()
-    lowered = lower(module, target, section, lifted)
+    lowered = lower(module, target, section, lifted, metadata if count else None)
     metadata["kernels"] = kernel_schedules(lowered)
     metadata["kernel_layers"] = kernel_layers(lowered)
     executable = build_executable(lowered, target)

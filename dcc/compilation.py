@@ -182,5 +182,5 @@ def _write(
     }
     if table.operations:
         metadata[ACCELERATOR] = operations_to_json(table.operations, section)
-    lower_and_build(module, target, section, metadata, Path(output))
+    lower_and_build(module, target, section, metadata, Path(output), count=True)
     return CompiledModule(Path(output), metadata, folder)

@@ -191,6 +191,16 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
     return described
 
 
+def recipe_of(described: Mapping[str, Any]) -> Recipe:
+    """Make the recipe that :func:`describe_recipe` described."""
+    return Recipe(
+        str(described.get("name", "")),
+        dict(described.get("settings", {})),
+        {kind: dict(values) for kind, values in described.get("operator_types", {}).items()},
+        tuple((str(pattern), dict(values)) for pattern, values in described.get("layers", ())),
+    )
+
+
 def _warn_of_unused(table: WeightTable, recipe: Recipe) -> None:
     """Say which layer settings of a recipe match no weight: most likely a slip of the pen."""
     names = list(table.onnx_names.values())

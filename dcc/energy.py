@@ -7,20 +7,16 @@ weights when the module was compiled (:mod:`dcc.passes.count_work`); docs/energy
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dcc.codegen.module_file import read_metadata
-from dcc.codegen.work import CallWork, ModuleWork, work_from_json
+from dcc.codegen.work import WORK, CallWork, ModuleWork, work_from_json
 from dcc.errors import ModuleError
 from dcc.targets.energy import EnergyTable
-
-if TYPE_CHECKING:
-    from dcc.compilation import CompiledModule
 
 ARITHMETIC = "arithmetic"
 OPERATOR = "operator"
@@ -105,7 +101,7 @@ def _to_json(layer: LayerEnergy) -> dict[str, Any]:
 
 
 def module_energy(
-    module: str | PathLike[str] | CompiledModule,
+    module: str | PathLike[str],
     *,
     table: EnergyTable | None = None,
     resident: bool = False,
@@ -127,7 +123,7 @@ def module_energy(
     ModuleError
         The file is missing, damaged, or holds no counts (an older version compiled it).
     """
-    path = Path(module if isinstance(module, str | PathLike) else module.path)
+    path = Path(module)
     metadata = read_metadata(path)
     work = _work_of(metadata, path)
     table = work.table if table is None else table
@@ -143,12 +139,12 @@ def module_energy(
 
 
 def _work_of(metadata: Mapping[str, Any], path: Path) -> ModuleWork:
-    if "work" not in metadata:
+    if WORK not in metadata:
         raise ModuleError(
             f"'{path}' holds no counts of its work, which the energy proxy needs: compile it again"
         )
     try:
-        return work_from_json(metadata["work"])
+        return work_from_json(metadata[WORK])
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ModuleError(
             f"'{path}': the counts of its work are damaged ({error}): compile it again"
@@ -159,20 +155,25 @@ def _layers(
     calls: Iterable[CallWork], forms: Mapping[str, str], table: EnergyTable, stays: bool
 ) -> tuple[LayerEnergy, ...]:
     """Add up the calls of each layer, and price them."""
-    operations: dict[str, Counter[str]] = {}
-    moved: dict[str, Counter[str]] = {}
+    operations: dict[str, dict[str, float]] = {}
+    moved: dict[str, dict[str, float]] = {}
     found: dict[str, str] = {}
     for call in calls:
         name = call.layer or call.kernel
         found.setdefault(name, forms.get(call.layer, OPERATOR) if call.layer else OPERATOR)
-        operations.setdefault(name, Counter()).update(call.operations)
-        moved.setdefault(name, Counter()).update(call.bytes)
+        _add(operations.setdefault(name, {}), call.operations)
+        _add(moved.setdefault(name, {}), call.bytes)
         if stays:
             moved[name]["dram"] -= call.weights
     return tuple(
         layer_energy(name, form, operations[name], moved[name], table)
         for name, form in found.items()
     )
+
+
+def _add(total: dict[str, float], more: Mapping[str, float]) -> None:
+    for name, value in more.items():
+        total[name] = total.get(name, 0.0) + value
 
 
 def layer_energy(

@@ -14,8 +14,8 @@ _KIB, _MIB = 1024, 1024 * 1024
 AMPERE = Gpu(multiprocessors=108, shared_bytes=48 * _KIB)
 HOPPER = Gpu(multiprocessors=132, shared_bytes=48 * _KIB)
 _ENERGY = energy_table(
-    "estimate for 4 nm and HBM, scaled from Horowitz's 45 nm figures by the trend of Jouppi et al., "
-    "ISCA 2021, Table 2",
+    "estimate for 4 nm and HBM, scaled from Horowitz's 45 nm figures by the trend of Jouppi et "
+    "al., ISCA 2021, Table 2",
     integer_add=0.01,
     float_add=0.2,
     integer_multiply=0.5,

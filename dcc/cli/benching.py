@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 @click.option(
     "--roofline", metavar="FILE.svg|FILE.png", help="Of modules with an accelerator: plot by layer."
 )
+@click.option(
+    "--energy",
+    is_flag=True,
+    help="Instead: energy proxy by layer, counted; with MODEL, beside every storage form; what the "
+    "machine's own counters measure, where it has any.",
+)
 @range_option
 @seed_option
 @json_option
@@ -45,6 +51,7 @@ def bench(
     threads: int | None,
     layers: bool,
     roofline: str | None,
+    energy: bool,
     ranges: dict[str, tuple[float, float]],
     seed: int,
     json_file: str | None,
@@ -58,6 +65,11 @@ def bench(
     from dcc.cli.accelerator_tables import bench_accelerator
     from dcc.cli.console import shown_progress, write_json
 
+    if energy:
+        from dcc.cli.energy_tables import bench_energy
+
+        write_json(json_file, bench_energy(module, model, ranges, seed))
+        return
     if bench_accelerator(module, roofline, ranges, seed, json_file):
         return
     with shown_progress():

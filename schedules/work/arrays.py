@@ -69,6 +69,11 @@ def joined(arrays: Iterable[LoopArray]) -> tuple[tuple[int, ...], list[Values], 
     return loops, views, size
 
 
+def _choice(condition: Values, one: Values, other: Values) -> Values:
+    chosen: Values = np.where(condition, one, other)
+    return chosen
+
+
 @dataclass
 class Evaluator:
     """Evaluates terms over all passes of the loops that they depend on.
@@ -98,7 +103,7 @@ class Evaluator:
             inner = self.evaluate(term[1])
             return None if inner is None else LoopArray(inner.loops, np.logical_not(inner.values))
         if kind == "if":
-            return self._combined(term[1:], lambda c, a, b: np.where(c, a, b))
+            return self._combined(term[1:], _choice)
         if kind in _OPERATIONS:
             return self._combined(term[1:], _OPERATIONS[kind])
         return None

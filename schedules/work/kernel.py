@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from tvm import tirx as tir
 
+from dcc.schedules.work.intervals import Interval
+from dcc.schedules.work.nest import Loop, Nest, common_loop
 from dcc.schedules.work.traffic import Traffic, accessed_bytes
 from dcc.schedules.work.walk import read_kernel
 from dcc.targets.target import Target
 
 _REGISTERS = 32
-_BLOCK_REGISTERS = 255
-"""Of a thread of a card, 32 bits each."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,10 @@ def count_kernel(
     data
         Contents of its parameters by number, where they are constants.
     """
-    nest = read_kernel(function, data, _register_bytes(target))
-    ranges = {
-        place.number: (float(data[place.parameter].min()), float(data[place.parameter].max()))
-        for place in nest.places
-        if place.parameter in data and _has_range(data[place.parameter])
-    }
+    registers = _register_bytes(target)
+    nest = read_kernel(function, data, registers)
+    ranges = _ranges(nest, data)
+    _forget_registers(nest, ranges, registers)
     traffic = Traffic(nest, ranges)
     moved = {"level1": accessed_bytes(nest)}
     touched: dict[int, float] = {}
@@ -88,11 +87,35 @@ def behind_caches(target: Target) -> list[tuple[str, int]]:
     return [*levels, ("dram", front)]
 
 
+def _forget_registers(nest: Nest, ranges: Mapping[int, Interval], registers: float) -> None:
+    """Leave out accesses of local buffers that are as large as registers when they are compacted.
+
+    TVM's schedules allocate a tile as large as the whole result, and make it small at the end.
+    """
+    loops: dict[int, list[Loop]] = {}
+    for loop in nest.root.inside():
+        for access in loop.accesses:
+            if access.place.local:
+                loops.setdefault(access.place.number, []).append(loop)
+    traffic = Traffic(nest, ranges)
+    for number, users in loops.items():
+        if traffic.footprint_of_pass(common_loop(users)).get(number, 0.0) <= registers:
+            nest.places[number].register = True
+    for loop in nest.root.inside():
+        loop.accesses = [access for access in loop.accesses if not access.place.register]
+
+
 def _register_bytes(target: Target) -> float:
     if target.gpu is not None:
-        return 4.0 * _BLOCK_REGISTERS
+        return math.inf  # of a thread; what does not fit is rare
     return 4.0 * _REGISTERS * target.vector_floats
 
 
-def _has_range(array: npt.NDArray[Any]) -> bool:
-    return array.size > 0 and np.issubdtype(array.dtype, np.integer)
+def _ranges(nest: Nest, data: Mapping[int, npt.NDArray[Any]]) -> dict[int, Interval]:
+    """Least and largest element of the buffers whose contents are known."""
+    found = {}
+    for place in nest.places:
+        array = None if place.parameter is None else data.get(place.parameter)
+        if array is not None and array.size and np.issubdtype(array.dtype, np.integer):
+            found[place.number] = (float(array.min()), float(array.max()))
+    return found

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dcc.schedules.work.terms import Term, loops_of
@@ -19,6 +18,8 @@ class Place:
         Number of the buffer whose memory this one shares; its own where there is none.
     parameter
         Its number among the parameters; None: the kernel allocates it.
+    local
+        Whether it belongs to a thread alone.
     register
         Whether it stays in registers, so that its accesses move no bytes.
     """
@@ -29,6 +30,7 @@ class Place:
     item: float
     root: int
     parameter: int | None = None
+    local: bool = False
     register: bool = False
     written: bool = False
 
@@ -88,8 +90,6 @@ class Loop:
     ----------
     entered, passes
         How often it begins, and how often its body runs, in one run of the kernel.
-    parallel
-        Whether its passes are dealt out to threads.
     """
 
     number: int
@@ -105,7 +105,7 @@ class Loop:
         return self.passes / self.entered if self.entered else 0.0
 
     def inside(self) -> Iterator[Loop]:
-        """This loop and all loops in it."""
+        """Go through the loop and all loops in it."""
         yield self
         for child in self.children:
             yield from child.inside()
@@ -117,8 +117,24 @@ class Nest:
 
     root: Loop
     places: list[Place]
-    operations: Counter[str] = field(default_factory=Counter)
+    operations: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+
+def common_loop(loops: Sequence[Loop]) -> Loop:
+    """Innermost loop that all of ``loops`` stand in."""
+    chains = []
+    for loop in loops:
+        chain = [loop]
+        while chain[-1].parent is not None:
+            chain.append(chain[-1].parent)
+        chains.append(chain[::-1])
+    common = chains[0][0]
+    for level in zip(*chains, strict=False):
+        if any(each is not level[0] for each in level):
+            break
+        common = level[0]
+    return common
 
 
 def hoist(nest: Nest) -> None:

@@ -48,7 +48,9 @@ class Traffic:
     def footprint(self, loop: Loop) -> Footprint:
         """Bytes that a loop touches each time that it is entered."""
         if loop.number not in self._loops:
-            self._loops[loop.number] = self._footprint(loop, {each.number for each in loop.inside()})
+            self._loops[loop.number] = self._footprint(
+                loop, {each.number for each in loop.inside()}
+            )
         return self._loops[loop.number]
 
     def footprint_of_pass(self, loop: Loop) -> Footprint:
@@ -89,7 +91,9 @@ class Traffic:
         whole = self.footprint(loop)
         if sum(whole.values()) <= capacity or not loop.trip:
             return whole
-        brought = {number: size * loop.trip for number, size in self._pass_of(loop, capacity).items()}
+        brought = {
+            number: size * loop.trip for number, size in self._pass_of(loop, capacity).items()
+        }
         if sum(self.footprint_of_pass(loop).values()) <= capacity:
             return {number: min(size, whole[number]) for number, size in brought.items()}
         return brought

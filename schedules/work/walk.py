@@ -29,9 +29,7 @@ _REDUCTION = 2
 """``IterVar.CommReduce``."""
 
 
-def read_kernel(
-    function: tir.PrimFunc, data: Mapping[int, Array], register_bytes: float
-) -> Nest:
+def read_kernel(function: tir.PrimFunc, data: Mapping[int, Array], register_bytes: float) -> Nest:
     """Read a kernel.
 
     Parameters
@@ -61,6 +59,7 @@ class _Walker:
         self.lengths: dict[int, int] = {}
         self.seen: set[Any] = set()
         self.share = 1.0
+        self.threads: dict[str, Term] = {}
         self.passes_of_while: float | None = None
         self.stored, self.tables = _stored(function.body)
         self.known: dict[int, Array] = {}
@@ -87,7 +86,8 @@ class _Walker:
         scope = str(kind.storage_scope)
         if parameter is None and root is None:
             small = place.nbytes <= self.register_bytes
-            place.register = scope == "local" and small or scope.startswith("wmma")
+            place.local = scope.startswith(("local", "wmma"))
+            place.register = place.local and small
         elif root is not None:
             origin = self.nest.places[root]
             place.register, place.parameter = origin.register, origin.parameter
@@ -132,7 +132,8 @@ class _Walker:
         self.reader.operations.clear()
         term = self.reader.value(expression)
         for kind, count in self.reader.operations.items():
-            self.nest.operations[kind] += count * self.times * self.share
+            before = self.nest.operations.get(kind, 0.0)
+            self.nest.operations[kind] = before + count * self.times * self.share
         return term
 
     def _sequence(self, statement: Any) -> None:
@@ -170,14 +171,29 @@ class _Walker:
     def _attribute(self, statement: Any) -> None:
         key = str(statement.attr_key)
         if key in ("thread_extent", "virtual_thread"):
-            self._loop(statement.node.var, tir.const(0, "int32"), statement.value, statement.body)
+            axis, start = statement.node, tir.const(0, "int32")
+            self._thread(axis.var, str(axis.thread_tag), start, statement.value, statement.body)
             return
         if key == PASSES:
             self.passes_of_while = float(int(statement.value))
         self.visit(statement.body)
 
     def _for(self, statement: Any) -> None:
-        self._loop(statement.loop_var, statement.min, statement.extent, statement.body)
+        bounds = statement.loop_var, statement.min, statement.extent, statement.body
+        if statement.thread_binding is None:
+            self._loop(*bounds)
+        else:
+            self._thread(bounds[0], str(statement.thread_binding.thread_tag), *bounds[1:])
+
+    def _thread(self, variable: Any, tag: str, start: Any, extent: Any, body: Any) -> None:
+        """Read a loop over threads; inside of one over the same threads it is no other loop."""
+        if tag in self.threads:
+            self.reader.terms[variable] = self.threads[tag]
+            self.visit(body)
+            return
+        self.threads[tag] = ("loop", len(self.lengths) + 1)
+        self._loop(variable, start, extent, body)
+        del self.threads[tag]
 
     def _loop(self, variable: Any, start: Any, extent: Any, body: Any) -> None:
         term = self._value(extent)
@@ -230,7 +246,7 @@ class _Walker:
             self._guarded(otherwise, lambda: self.visit(statement.else_case))
 
     def _factors(self, condition: Term) -> list[LoopArray]:
-        """What a condition multiplies the number of executions with."""
+        """Split a condition into what the number of executions is multiplied with."""
         if isinstance(condition, tuple) and condition[0] == "and":
             return [*self._factors(condition[1]), *self._factors(condition[2])]
         found = self.evaluator.evaluate(condition)
@@ -293,7 +309,7 @@ class _Walker:
         self._guarded(factors, visit)
 
     def _nothing(self, _statement: Any) -> None:
-        """What neither computes nor moves anything."""
+        """Pass over what neither computes nor moves anything."""
 
 
 def _stored(body: Any) -> tuple[set[Any], dict[Any, Array]]:
