@@ -20,8 +20,8 @@ from dcc.onnx_weights import array_of, weight_tensors
 from dcc.passes.options import Recipe
 from dcc.progress import track
 from dcc.recipes import load_recipe
-from dcc.reporting.builds import AUTO, Builds
-from dcc.reporting.facts import Point, Stage
+from dcc.reporting.builds import Builds
+from dcc.reporting.facts import AUTO, Point, Stage
 from dcc.runtime import load
 from dcc.targets.registry import get_target
 

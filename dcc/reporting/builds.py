@@ -15,10 +15,10 @@ from dcc.compilation import compile as compile_model
 from dcc.container import Container
 from dcc.errors import CompileError, DccError
 from dcc.passes.options import Recipe
+from dcc.reporting.facts import AUTO
 from dcc.schedules.vta.operations import VTA_FORMS
 from dcc.targets.target import Target
 
-AUTO = "auto"
 Shapes = Mapping[str, Sequence[int]]
 
 

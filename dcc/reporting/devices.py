@@ -14,8 +14,8 @@ from dcc.errors import DccError
 from dcc.inspection import inspect
 from dcc.layer_report import LayerReport
 from dcc.progress import track
-from dcc.reporting.builds import AUTO, Builds, storages_of
-from dcc.reporting.facts import Device, LayerCost, Variant
+from dcc.reporting.builds import Builds, storages_of
+from dcc.reporting.facts import AUTO, Device, LayerCost, Variant
 from dcc.reporting.timing import ModuleTime, TargetTimes, TimingOptions, time_target
 from dcc.targets.target import Target
 

@@ -9,6 +9,8 @@ SCHEMA = "dcc-report"
 SCHEMA_VERSION = 1
 PARTS = ("weights", "indices", "codebook", "tables", "padding")
 StageName = Literal["dense", "pruned", "shared", "huffman"]
+AUTO = "auto"
+"""Choice of storage that lets each layer have the form that is best for the objective."""
 STAGES: tuple[StageName, ...] = ("dense", "pruned", "shared", "huffman")
 Timing = Literal["measured", "estimated", "simulated", "none"]
 PartBytes = dict[str, int]

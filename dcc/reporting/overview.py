@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dcc.reporting.builds import AUTO
-from dcc.reporting.facts import CompressionReport, Device
+from dcc.reporting.facts import AUTO, CompressionReport, Device
 from dcc.reporting.units import (
     NOTHING,
     count_text,

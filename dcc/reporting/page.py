@@ -15,9 +15,8 @@ from markupsafe import Markup
 
 from dcc import __version__
 from dcc.reporting import units
-from dcc.reporting.builds import AUTO
 from dcc.reporting.cost_charts import ENERGY, TIME, cost_chart
-from dcc.reporting.facts import PARTS, CompressionReport, Device
+from dcc.reporting.facts import AUTO, PARTS, CompressionReport, Device
 from dcc.reporting.layer_charts import (
     MOST_HISTOGRAMS,
     code_chart,

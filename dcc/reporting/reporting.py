@@ -25,9 +25,10 @@ from dcc.progress import track
 from dcc.random_inputs import Range
 from dcc.recipe_writing import recipe_yaml
 from dcc.reporting.accuracy_points import recipe_points, stage_points, stages_with_accuracy
-from dcc.reporting.builds import AUTO, Builds, Shapes
+from dcc.reporting.builds import Builds, Shapes
 from dcc.reporting.devices import device_facts
 from dcc.reporting.facts import (
+    AUTO,
     STAGES,
     CompressionReport,
     Data,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dcc.reporting.builds import AUTO
 from dcc.reporting.cost_charts import Quantity
-from dcc.reporting.facts import STAGES, CompressionReport, Device, Layer, LayerCost, Variant
+from dcc.reporting.facts import AUTO, STAGES, CompressionReport, Device, Layer, LayerCost, Variant
 from dcc.reporting.stage_charts import STAGE_NAMES
 from dcc.reporting.units import (
     NOTHING,

@@ -64,5 +64,5 @@ def _scaled(value: float | None, units: tuple[tuple[float, str], ...]) -> str:
 def _digits(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return "0"
-    places = max(2 - math.floor(math.log10(abs(value)) + 1e-9), 0)
-    return f"{value:,.{min(places, 6)}f}"
+    exponent = int(f"{value:.2e}".partition("e")[2])  # of the rounded number
+    return f"{value:,.{min(max(2 - exponent, 0), 6)}f}"
