@@ -106,7 +106,7 @@ if there is not None:
 # The emulator counts how often each piece of the code runs, and LLVM's model of the pipeline says
 # how many cycles that takes: on one core, and never less than its memory needs for the bytes.
 
-for storage in ("dense", "sparse", "huffman"):
+for storage in ("dense", "sparse"):
     found = attempt(
         lambda form=storage: estimate(container, {"image": image}, camera(), storage=form)
     )

@@ -56,12 +56,17 @@ def device_facts(
     variants += [
         Variant(storage, notes=[f"not compiled: {why}"]) for storage, why in failures.items()
     ]
+    # Messages name files that are gone when the report is read.
+    hidden = f"{builds.folder}/"
     return Device(
         target.name,
         target.description,
         times.timing,
-        times.about,
-        variants,
+        times.about.replace(hidden, ""),
+        [
+            replace(each, notes=[note.replace(hidden, "") for note in each.notes])
+            for each in variants
+        ],
         times.reference,
         energies.table,
         energies.notes,

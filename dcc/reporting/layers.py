@@ -52,7 +52,7 @@ def code_use(tensor: EncodedTensor) -> CodeUse | None:
     """Count each value of the codebook among the kept weights; None without a codebook."""
     if tensor.codes is None or tensor.codebook is None:
         return None
-    codes = tensor.codes.reshape(-1)
+    codes = tensor.codes.reshape(-1) if tensor.mask is None else tensor.codes[tensor.mask]
     values = tensor.codebook.astype(np.float64)
     counts = np.bincount(codes, minlength=len(values))
     if tensor.mask is not None:  # code 0 is no value, but what the mask dropped
@@ -66,7 +66,8 @@ def value_histogram(tensor: EncodedTensor, dense: np.ndarray) -> Histogram | Non
     if tensor.codebook is not None or not _is_float(dense):
         return None
     values = dense[tensor.mask] if tensor.mask is not None else dense.reshape(-1)
-    values = values.astype(np.float64)
+    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
+        values = values.astype(np.float32)
     values = values[np.isfinite(values)]
     if not values.size:
         return None

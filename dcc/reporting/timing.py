@@ -220,6 +220,8 @@ def _each(
             times[storage] = found
         else:
             failures[storage] = str(found)
+    if not times:
+        raise DccError(next(iter(failures.values())))
     return TargetTimes(timing, about, times, failures)
 
 
