@@ -14,6 +14,9 @@ from typing import Any
 
 from dcc.targets.energy import EnergyTable
 
+ARITHMETIC = "arithmetic"
+"""The part of the energy that is no level of memory."""
+_WORD_BYTES = 4
 WORK = "work"
 """Key of the metadata."""
 LEVELS = ("level1", "level2", "last_level", "dram")
@@ -87,6 +90,31 @@ class ModuleWork:
             "load": [_call_to_json(call) for call in self.load],
             "notes": list(self.notes),
         }
+
+
+def priced(
+    operations: Mapping[str, float], moved: Mapping[str, float], table: EnergyTable
+) -> dict[str, float]:
+    """Picojoules by part: ``arithmetic``, and each level of memory.
+
+    A special function takes as much as a multiplication, which is a lower bound.
+    """
+    words = {
+        "level1": table.sram_word,
+        "level2": table.large_sram_word,
+        "last_level": table.large_sram_word,
+        "dram": table.dram_word,
+    }
+    arithmetic = sum(count * price_of(kind, table) for kind, count in operations.items())
+    return {
+        ARITHMETIC: arithmetic,
+        **{level: size / _WORD_BYTES * words[level] for level, size in moved.items()},
+    }
+
+
+def price_of(kind: str, table: EnergyTable) -> float:
+    """Picojoules of one operation."""
+    return float(getattr(table, "float_multiply" if kind == "special" else kind))
 
 
 def _call_to_json(call: CallWork) -> dict[str, Any]:

@@ -8,20 +8,18 @@ weights when the module was compiled (:mod:`dcc.passes.count_work`); docs/energy
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from dcc.codegen.module_file import read_metadata
-from dcc.codegen.work import WORK, CallWork, ModuleWork, work_from_json
+from dcc.codegen.work import WORK, CallWork, ModuleWork, priced, work_from_json
 from dcc.errors import ModuleError
 from dcc.targets.energy import EnergyTable
 
-ARITHMETIC = "arithmetic"
 OPERATOR = "operator"
 """Form of what computes from no coded weight."""
-_WORD = 4
 
 
 @dataclass(frozen=True)
@@ -126,16 +124,30 @@ def module_energy(
     path = Path(module)
     metadata = read_metadata(path)
     work = _work_of(metadata, path)
-    table = work.table if table is None else table
     forms = {layer["name"]: layer["form"] for layer in metadata.get("layers", [])}
-    stays = resident and work.touched <= work.last_level
-    layers = _layers(work.calls, forms, table, stays)
+    name = str(metadata["target"].get("name", ""))
+    energy = energy_of_work(name, work, forms, table=table, resident=resident)
     if "accelerator" in metadata:
         from dcc.accelerator.energy import accelerator_layers
 
-        layers = (*accelerator_layers(path, metadata, table), *layers)
-    name = str(metadata["target"].get("name", ""))
-    return ModuleEnergy(name, layers, _layers(work.load, forms, table, False), table, work.notes)
+        offloaded = accelerator_layers(path, metadata, energy.table)
+        energy = replace(energy, layers=(*offloaded, *energy.layers))
+    return energy
+
+
+def energy_of_work(
+    target: str,
+    work: ModuleWork,
+    forms: Mapping[str, str],
+    *,
+    table: EnergyTable | None = None,
+    resident: bool = False,
+) -> ModuleEnergy:
+    """Price what the kernels of a module do; ``forms`` are the storage forms by layer."""
+    table = work.table if table is None else table
+    stays = resident and work.touched <= work.last_level
+    layers = _layers(work.calls, forms, table, stays)
+    return ModuleEnergy(target, layers, _layers(work.load, forms, table, False), table, work.notes)
 
 
 def _work_of(metadata: Mapping[str, Any], path: Path) -> ModuleWork:
@@ -184,18 +196,5 @@ def layer_energy(
     table: EnergyTable,
 ) -> LayerEnergy:
     """Price the counts of a layer."""
-    prices = {
-        "level1": table.sram_word,
-        "level2": table.large_sram_word,
-        "last_level": table.large_sram_word,
-        "dram": table.dram_word,
-    }
-    arithmetic = sum(count * price_of(kind, table) for kind, count in operations.items())
-    parts = {ARITHMETIC: arithmetic}
-    parts |= {level: size / _WORD * prices[level] for level, size in moved.items()}
+    parts = priced(operations, moved, table)
     return LayerEnergy(name, form, dict(operations), dict(moved), parts)
-
-
-def price_of(kind: str, table: EnergyTable) -> float:
-    """Picojoules of one operation; a special function (division, exponential) takes a multiply."""
-    return float(getattr(table, "float_multiply" if kind == "special" else kind))

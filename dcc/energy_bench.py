@@ -77,7 +77,7 @@ def benchmark_energy(
     module
         A compiled module; its own counts are read, nothing is compiled.
     model
-        The ONNX or ``.dcz`` file that it was compiled from: compiled again in each form, for the
+        The ONNX or ``.dcz`` file that it was compiled from: counted again in each form, for the
         module's target and by its recipe, to compare the proxies.
     measure
         Whether to run the module for ``seconds`` and read the machine's counters.
@@ -94,7 +94,7 @@ def benchmark_energy(
     forms: dict[str, ModuleEnergy] = {}
     failures: dict[str, str] = {}
     if model is not None:
-        forms, failures = _compile_forms(model, metadata)
+        forms, failures = _compare_forms(model, metadata)
     measured: list[MeasuredEnergy] = []
     why: list[str] = []
     if measure:
@@ -102,30 +102,41 @@ def benchmark_energy(
     return EnergyBenchmark(energy, forms, failures, measured, why)
 
 
-def _compile_forms(
+def _compare_forms(
     model: str | Path, metadata: Mapping[str, Any]
 ) -> tuple[dict[str, ModuleEnergy], dict[str, str]]:
-    from dcc.compilation import compile as compile_model
+    """Count the model in each form, for the module's target."""
     from dcc.container import is_container
+    from dcc.energy_counting import model_energy
 
     target = str(metadata["target"].get("name", "host"))
-    forms: dict[str, ModuleEnergy] = {}
-    failures: dict[str, str] = {}
     recipe = None if is_container(Path(model)) else _recipe(metadata)
     shapes = {spec["name"]: spec["shape"] for spec in metadata["inputs"]}
-    with tempfile.TemporaryDirectory(prefix="dcc-energy-") as folder:
-        for number, form in enumerate(FORMS):
-            report(f"compiling the form {form}", number, len(FORMS))
-            output = Path(folder) / f"{form}.so"
-            try:
-                compile_model(
-                    str(model), output, target, recipe=recipe, storage=form, shapes=shapes
-                )
-                forms[form] = module_energy(output)
-            except DccError as error:
-                failures[form] = str(error)
-    report("compiling the forms", len(FORMS), len(FORMS))
+    forms: dict[str, ModuleEnergy] = {}
+    failures: dict[str, str] = {}
+    for number, form in enumerate(FORMS):
+        report(f"counting the form {form}", number, len(FORMS))
+        try:
+            if "accelerator" in metadata:
+                forms[form] = _compiled(model, target, recipe, form, shapes)
+            else:
+                forms[form] = model_energy(str(model), target, recipe, form, shapes=shapes)
+        except DccError as error:
+            failures[form] = str(error)
+    report("counting the forms", len(FORMS), len(FORMS))
     return forms, failures
+
+
+def _compiled(
+    model: str | Path, target: str, recipe: Any, form: str, shapes: Mapping[str, Any]
+) -> ModuleEnergy:
+    """Compile a module, whose streams are counted."""
+    from dcc.compilation import compile as compile_model
+
+    with tempfile.TemporaryDirectory(prefix="dcc-energy-") as folder:
+        output = Path(folder) / "module.so"
+        compile_model(str(model), output, target, recipe=recipe, storage=form, shapes=shapes)
+        return module_energy(output)
 
 
 def _recipe(metadata: Mapping[str, Any]) -> Any:

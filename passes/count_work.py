@@ -3,8 +3,8 @@
 Each call's own counts are those of ``dcc.schedules.work``, which takes the caches for empty.
 Between calls, a tensor is still in the last cache level if what was touched since its last use fits
 there with it; then it comes from there, and if that holds for all its uses, it never goes to main
-memory. Weights and inputs come from main memory once in each run; outputs go there. Precondition: kernels
-are scheduled, and their constants are still arguments of the calls.
+memory. Weights and inputs come from main memory once in each run; outputs go there. Precondition:
+kernels are scheduled, and their constants are still arguments of the calls.
 """
 
 from __future__ import annotations

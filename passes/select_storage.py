@@ -12,6 +12,7 @@ it open and wants speed), and the attribute ``tunables`` says how the kernel is 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -26,6 +27,7 @@ from dcc.passes.operators.coded_layers import TUNABLES, CodedLayer, coded_layer
 from dcc.passes.parameters import MAIN
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.cost_model import Estimate, estimate_all
+from dcc.schedules.form_energy import picojoules_of_forms
 from dcc.schedules.tuning.decision import LookUp
 from dcc.targets.target import Target
 
@@ -122,28 +124,31 @@ class _Selector(PyExprMutator):
             if refusal is None:
                 return form, "asked for"
             return "dense", f"left dense: {refusal}"
-        estimates = estimate_all(weight, layer_shape(layer), options.target)
-        best = min(estimates.values(), key=lambda e: _objective(e, options.objective))
-        return best.form, _explain(best, estimates["dense"], options.objective)
+        shape = layer_shape(layer)
+        estimates = estimate_all(weight, shape, options.target)
+        costs = _costs(estimates, options.objective)
+        if options.objective == "energy":
+            costs = picojoules_of_forms(weight, shape, options.target)
+        # Ties go to the smaller file. The dense form keeps its coded weight and its decoded one:
+        # equal in the file, not in memory.
+        best = min(
+            costs, key=lambda f: (costs[f], estimates[f].kept_bytes + estimates[f].touched_bytes)
+        )
+        if best == "dense":
+            return best, (
+                f"no compressed form is better for {options.objective} than the weight decoded "
+                "at load"
+            )
+        # In the file, the dense form is coded: a size is compared with that in memory.
+        dense = costs["dense"]
+        if options.objective == "size":
+            dense = float(estimates["dense"].touched_bytes)
+        ratio = dense / max(costs[best], 1e-9)
+        return best, f"estimated {ratio:.1f}x better than dense for {options.objective}"
 
 
-def _objective(estimate: Estimate, objective: str) -> tuple[float, float]:
-    """Rate an estimate: less is better, and ties go to the smaller file."""
-    main = {
-        "latency": estimate.nanoseconds,
-        "size": float(estimate.kept_bytes),
-        "energy": estimate.picojoules,
-    }[objective]
-    # The dense form keeps its coded weight and its decoded one: equal in the file, not in memory.
-    return main, float(estimate.kept_bytes + estimate.touched_bytes)
-
-
-def _explain(best: Estimate, dense: Estimate, objective: str) -> str:
-    if best.form == "dense":
-        return f"no compressed form is better for {objective} than the weight decoded at load"
-    ratios = {
-        "latency": dense.nanoseconds / max(best.nanoseconds, 1e-9),
-        "size": dense.touched_bytes / max(best.kept_bytes, 1),
-        "energy": dense.picojoules / max(best.picojoules, 1e-9),
-    }
-    return f"estimated {ratios[objective]:.1f}x better than dense for {objective}"
+def _costs(estimates: Mapping[Form, Estimate], objective: str) -> dict[Form, float]:
+    """Rate each form by its time or by its bytes in the file: less is better."""
+    if objective == "size":
+        return {form: float(estimate.kept_bytes) for form, estimate in estimates.items()}
+    return {form: estimate.nanoseconds for form, estimate in estimates.items()}

@@ -1,4 +1,4 @@
-"""What a layer costs in each storage form: bytes kept, bytes touched, time and energy.
+"""What a layer costs in each storage form: bytes kept, bytes touched, time.
 
 Time is the larger of arithmetic, counted in the parts of ``kernel_costs``, and memory traffic; on
 processors of thread blocks, what ``cuda.costs`` says.
@@ -28,7 +28,7 @@ class Estimate:
         In the file and in memory; of the dense form, its coded weight in the file.
     touched_bytes
         Read from the weight in one run.
-    nanoseconds, picojoules
+    nanoseconds
         Of one run.
     """
 
@@ -36,7 +36,6 @@ class Estimate:
     kept_bytes: int
     touched_bytes: int
     nanoseconds: float
-    picojoules: float
 
 
 def estimate_all(weight: WeightMatrix, shape: LayerShape, target: Target) -> dict[Form, Estimate]:
@@ -53,8 +52,7 @@ def estimate_all(weight: WeightMatrix, shape: LayerShape, target: Target) -> dic
             nanoseconds = block_nanoseconds(form, entries, weight, shape, target)
         else:
             nanoseconds = _time(form, entries, weight, sizes[form], shape, target)
-        energy = _energy(entries, sizes[form], shape, target)
-        result[form] = Estimate(form, kept, sizes[form], nanoseconds, energy)
+        result[form] = Estimate(form, kept, sizes[form], nanoseconds)
     return result
 
 
@@ -116,11 +114,3 @@ def _vectors(shape: LayerShape, width: int) -> int:
     geometry = shape.geometry
     images, pixels = (1, shape.samples) if geometry is None else (geometry.batch, geometry.pixels)
     return images * -(-pixels // width)
-
-
-def _energy(entries: int, touched: int, shape: LayerShape, target: Target) -> float:
-    """Memory once, arithmetic for every use (Horowitz's table): what EIE counts."""
-    table = target.energy
-    memory = table.dram_word if touched > target.caches.last_level else table.sram_word
-    arithmetic = entries * shape.pixels * (table.float_multiply + table.float_add + table.sram_word)
-    return touched / 4 * memory + arithmetic

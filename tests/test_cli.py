@@ -170,6 +170,24 @@ def test_bench(built, tmp_path, capsys):
     assert "ONNX Runtime" in capsys.readouterr().out
 
 
+def test_bench_energy(built, tmp_path, capsys):
+    run_ok("bench", built / "digits.so", "--energy", "--json", tmp_path / "e.json")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "energy proxy of one run on host, counted, not measured" in shown
+    assert "measured by the machine's counters" in shown or "not measured: RAPL" in shown
+    values = read_json(tmp_path / "e.json")
+    assert values["proxy"]["total_picojoules"] > 0
+    assert {"arithmetic", "level1", "dram"} <= set(values["proxy"]["layers"][0]["picojoules"])
+    assert all(each["kind"] == "measured" for each in values["measured"])
+
+
+def test_bench_energy_by_form(built, capsys):
+    run_ok("bench", built / "digits.so", MODEL, "--energy")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "energy proxy by form" in shown
+    assert all(form in shown for form in ("dense", "codebook", "sparse", "huffman"))
+
+
 def test_bench_alone(built, tmp_path):
     run_ok("bench", built / "digits.so", "--against", "", "--json", tmp_path / "b.json")
     assert [row["kind"] for row in read_json(tmp_path / "b.json")["contenders"]] == ["dcc"]

@@ -117,9 +117,13 @@ def test_ties_go_to_the_fewer_bytes(monkeypatch, objective):
         forms = {"dense": (10, 90), "codebook": (30, 30), "sparse": (20, 20), "huffman": (25, 25)}
         if objective == "size":
             forms = {form: (10, touched) for form, (_, touched) in forms.items()}
-        return {f: Estimate(f, kept, touched, 7.0, 7.0) for f, (kept, touched) in forms.items()}
+        return {f: Estimate(f, kept, touched, 7.0) for f, (kept, touched) in forms.items()}
+
+    def same(weight, shape, target):
+        return dict.fromkeys(("dense", "codebook", "sparse", "huffman"), 7.0)
 
     monkeypatch.setattr(select_storage, "estimate_all", tied)
+    monkeypatch.setattr(select_storage, "picojoules_of_forms", same)
     weights = table()
     apply(SelectStorage(weights, HOST, objective=objective), Before)
     assert weights.choices["second"][0][0] == "sparse"
