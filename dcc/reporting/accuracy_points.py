@@ -22,7 +22,6 @@ from dcc.progress import track
 from dcc.recipes import load_recipe
 from dcc.reporting.builds import Builds
 from dcc.reporting.facts import AUTO, Point, Stage
-from dcc.runtime import load
 from dcc.targets.registry import get_target
 
 _NO_ORIGINAL = "a container no longer holds the weights of this stage"
@@ -44,16 +43,16 @@ def stages_with_accuracy(
     """
     host = get_target("host")
     coded = {
-        "shared": module_accuracy(load(builds.module(host, AUTO)), data),
-        "huffman": module_accuracy(load(builds.module(host, "huffman")), data),
+        "shared": module_accuracy(builds.module(host, AUTO).load(), data),
+        "huffman": module_accuracy(builds.module(host, "huffman").load(), data),
     }
     if model is not None and recipe is not None:
         dense, pruned = load_recipe("dense"), without_sharing(recipe)
-        coded["dense"] = module_accuracy(load(builds.other(model, dense)), data)
+        coded["dense"] = module_accuracy(builds.other(model, dense).load(), data)
         container = compress_model(model, pruned, builds.shapes)
         same = _same_weights(model, container)
         coded["pruned"] = (
-            coded["dense"] if same else module_accuracy(load(builds.other(container, None)), data)
+            coded["dense"] if same else module_accuracy(builds.other(container, None).load(), data)
         )
     return [
         replace(stage, accuracy=coded[stage.name])
@@ -80,7 +79,7 @@ def recipe_points(
     for name in track("comparing recipes", list(names)):
         container = compress_model(model, load_recipe(name), builds.shapes)
         size = sum(storage.total for storage in container.nbytes().tensors.values())
-        accuracy = module_accuracy(load(builds.other(container, None)), data)
+        accuracy = module_accuracy(builds.other(container, None).load(), data)
         points.append(Point(load_recipe(name).name, "recipe", size, accuracy))
     return points
 

@@ -71,7 +71,7 @@ def _time(device: Device) -> KeyFigure | None:
     auto, dense = device.variant(AUTO), device.variant(_DENSE)
     if device.timing == "none" or auto is None or auto.seconds is None:
         return KeyFigure(f"Time on {device.name}", "not timed", "see below why")
-    details = [device.timing]
+    details: list[str] = [device.timing]
     if dense is not None and dense.seconds:
         details.append(f"dense form {time_text(dense.seconds)}")
     if device.reference_seconds is not None:
