@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,13 +64,22 @@ class TargetTimes:
 
 @dataclass(frozen=True)
 class TimingOptions:
-    """How to measure; see :func:`dcc.report`."""
+    """How to measure; see :func:`dcc.report`.
+
+    Attributes
+    ----------
+    rounds, block_seconds
+        Each module gets so many blocks of at least so long.
+    layer_rounds
+        Layers are measured in ten times so many runs.
+    """
 
     threads: int = field(default_factory=available_processors)
     seed: int = 0
     ranges: Mapping[str, Range] | None = None
     rounds: int = 5
     block_seconds: float = 0.1
+    layer_rounds: int = 2
 
     def inputs(self, module: CompiledModule) -> dict[str, np.ndarray]:
         """Draw inputs for a module."""
@@ -117,6 +126,7 @@ def _measured(
         np.savez(inputs, **options.inputs(some))  # type: ignore[arg-type]
         worker = Worker(Path(name), inputs, options.threads, options.rounds, options.block_seconds)
         taken = _latencies(worker, contenders, reference)
+        worker = replace(worker, rounds=options.layer_rounds)
         times = {
             storage: _measured_time(module, taken[storage], worker)
             for storage, module in _tracked("measuring", modules)
