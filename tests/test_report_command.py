@@ -34,7 +34,7 @@ def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     run_ok(
         "report", MODEL, "--recipe", "deep-compression", "--data", DATA, "--samples", SAMPLES,
-        "--targets", "host, cuda-sm80", "-o", folder / "report.html", "--json", folder / "report.json",
+        "--targets", "host, cuda-sm80", "--threads", 1, "-o", folder / "report.html", "--json", folder / "report.json",
     )  # fmt: skip
     return folder
 
@@ -63,7 +63,10 @@ def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     onnx.save(model, folder / "<b>net.onnx")
     report = dcc.report(
-        folder / "<b>net.onnx", folder / "report.html", targets=["vta-sim", "android-arm64"]
+        folder / "<b>net.onnx",
+        folder / "report.html",
+        targets=["vta-sim", "android-arm64"],
+        threads=1,
     )
     return folder, report
 
@@ -224,7 +227,7 @@ def test_a_target_without_its_compiler_says_so(hostile):
 def test_a_model_with_nothing_to_compress(tmp_path):
     model = make_model([helper.make_node("Relu", ["x"], ["y"])], {"x": [1, 4]}, {"y": [1, 4]})
     onnx.save(model, tmp_path / "relu.onnx")
-    report = dcc.report(tmp_path / "relu.onnx", tmp_path / "report.html")
+    report = dcc.report(tmp_path / "relu.onnx", tmp_path / "report.html", threads=1)
     assert report.layers == []
     assert report.devices[0].variant("auto").seconds > 0
     assert "there is nothing to compress" in (tmp_path / "report.html").read_text()
