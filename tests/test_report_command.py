@@ -15,9 +15,15 @@ from report_facts import HOSTILE
 import dcc
 from dcc.__main__ import main
 from dcc.codegen.encoded_tensor import EncodedTensor
-from dcc.errors import InputError, OutputError, RecipeError
+from dcc.errors import InputError, OutputError, RecipeError, TargetError
+from dcc.reporting.accuracy_points import without_sharing
+from dcc.reporting.builds import Builds
 from dcc.reporting.facts import PARTS, STAGES, CompressionReport
 from dcc.reporting.stages import stage_bytes
+from dcc.reporting.timing import TimingOptions, time_target
+from dcc.schedules.mca.cycles import find_mca
+from dcc.targets.emulation import emulator_for
+from dcc.targets.registry import get_target
 
 MODEL = str(files("dcc.data") / "digits.onnx")
 DATA = str(files("dcc.data") / "digits.npz")
@@ -278,3 +284,47 @@ def test_bytes_of_stages_without_padding_or_zeros():
     sizes = stage_bytes(EncodedTensor.from_dense(array))
     assert [sizes[name]["total"] for name in ("dense", "pruned", "shared")] == [8000] * 3
     assert sizes["huffman"]["total"] < 8000 + 20
+
+
+def test_a_container_is_reported_without_what_it_has_lost(tmp_path):
+    dcc.compress(MODEL, tmp_path / "a.dcz", recipe="deep-compression")
+    report = dcc.report(
+        tmp_path / "a.dcz", tmp_path / "a.html", data=DATA, samples=SAMPLES, targets=()
+    )
+    assert [stage.accuracy is None for stage in report.stages] == [True, True, False, False]
+    assert report.stage("dense").file_bytes is None
+    assert report.stage("huffman").file_bytes == (tmp_path / "a.dcz").stat().st_size
+    assert report.provenance.recipe == "deep-compression"
+    assert [point.label for point in report.points] == ["shared", "huffman"]
+    assert "no longer holds the weights of this stage" in (tmp_path / "a.html").read_text()
+    with pytest.raises(InputError, match="an ONNX model"):
+        dcc.report(tmp_path / "a.dcz", data=DATA, compare=["lossless"])
+
+
+def test_pruning_alone_keeps_the_values():
+    recipe = without_sharing(dcc.load_recipe("digits"))
+    assert recipe.for_layer("hidden.weight", "Gemm").bits is None
+    assert recipe.for_layer("hidden.weight", "Gemm").density == 0.05
+    assert recipe.for_layer("hidden.bias", "bias").bits is None
+
+
+@pytest.mark.emulated
+def test_an_arm_core_is_estimated_layer_by_layer(tmp_path):
+    weight = np.random.default_rng(0).standard_normal((24, 40)).astype(np.float32)
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    model = make_model([node], {"x": [1, 40]}, {"y": [1, 24]}, {"w": weight})
+    builds = Builds(dcc.compress(model, recipe="deep-compression"), tmp_path)
+    target = get_target("arm-cortex-a72")
+    try:
+        modules = {"codebook": builds.module(target, "codebook")}
+        emulator_for(target.triple)
+        find_mca()
+    except TargetError as error:
+        pytest.skip(str(error))
+    times = time_target(target, modules, builds, TimingOptions(threads=1))
+    assert times.timing == "estimated"
+    assert "not measured" in times.about
+    assert times.modules["codebook"].layers["w"] > 0
+    assert times.modules["codebook"].total == pytest.approx(
+        times.modules["codebook"].layers["w"] + times.modules["codebook"].other
+    )
