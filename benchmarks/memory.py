@@ -87,13 +87,14 @@ def print_table(results: dict[str, dict[str, int]]) -> None:
 def prepare(options: argparse.Namespace) -> dict[str, tuple[str, Path]]:
     """Make the model and its modules, but for what is there."""
     import onnx
-    from vgg16 import vgg16
+    from layer_cases import random_weight
+    from networks import vgg16
 
     import dcc
 
     dense = options.folder / "vgg16.onnx"
     if not dense.exists():
-        onnx.save(vgg16(options.seed), dense)
+        onnx.save(vgg16(random_weight, options.seed).model(), dense)
     contenders = {"ONNX Runtime": ("onnxruntime", dense)}
     for form in options.forms:
         module = options.folder / f"vgg16-{form}.so"

@@ -27,11 +27,14 @@ from rich.table import Table
 import dcc
 from dcc.schedules.tuning.measurements import Measurements
 from dcc.schedules.tuning.replay import trials_to_reach
+from dcc.schedules.tuning.workers import Limits
 from dcc.targets.registry import get_target
 from dcc.tuning import model_tasks, search_task
 
 SWEPT = ("Alex-8", "NT-We", "NT-LSTM")
 """Small enough to measure a whole space in minutes."""
+SWEPT_BLOCKS = 25
+"""Of 20 ms for each candidate: neighbours in the table differ by less than a busy machine does."""
 
 
 def model_of(name: str, options: argparse.Namespace) -> Path:
@@ -81,7 +84,15 @@ def sweep_row(name: str, options: argparse.Namespace) -> dict[str, object]:
     """Measure a space whole, and replay both searches over it."""
     model = model_of(name, options)
     database = options.folder / f"{name}-{options.storage}-sweep"
-    dcc.tune(model, database, storage=options.storage, exhaustive=True, seed=options.seed)
+    limits = Limits(repeats=SWEPT_BLOCKS)
+    dcc.tune(
+        model,
+        database,
+        storage=options.storage,
+        exhaustive=True,
+        seed=options.seed,
+        limits=limits,
+    )
     table = Measurements(database / "measurements.jsonl")
     target = get_target("host")
     (layer,) = model_tasks(model, target)

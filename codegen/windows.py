@@ -55,11 +55,20 @@ def window_rows(
     ----------
     window
         Columns of a window, at most those of the mask.
+    align
+        Windows start at multiples of so many columns: at most ``window``.
     sort
         Whether another order of the rows is permitted.
     multiple
         Slices get a multiple of so many steps.
+
+    Raises
+    ------
+    ValueError
+        Windows this far apart leave columns between them.
     """
+    if align > window:
+        raise ValueError(f"windows of {window} columns cannot start at multiples of {align}")
     rows, columns = mask.shape
     slices = -(-rows // lanes)
     counts = np.count_nonzero(mask, axis=1)

@@ -23,7 +23,7 @@ from dcc.errors import DccError
 from dcc.passes.fold_huffman_decode import CALL_TIR
 from dcc.passes.legalize_coded_layers import EXPAND, LAYER
 from dcc.passes.parameters import MAIN, result_types
-from dcc.schedules.work.kernel import KernelWork, count_kernel
+from dcc.schedules.work.kernel import KernelWork, behind_caches, count_kernel
 from dcc.targets.target import Target
 
 _RENAMES = ("relax.reshape", "relax.memory.view", "relax.expand_dims", "relax.squeeze")
@@ -185,7 +185,7 @@ class _Reader:
         constants = {n: t.array for n, t in enumerate(inputs) if _is_whole(t.array)}
         key = (name, *(id(array) for array in constants.values()))
         if key not in self.counted:
-            self.counted[key] = count_kernel(kernel, constants, self.target)
+            self.counted[key] = self._count(kernel, constants)
         work = self.counted[key]
         for text in work.notes:
             self.note(f"{name}: {text}")
@@ -198,6 +198,15 @@ class _Reader:
         else:
             self.steps.append(step)
         return outputs
+
+    def _count(self, kernel: Any, constants: dict[int, Any]) -> KernelWork:
+        """Count a kernel; one that defeats the counting must not stop a compilation."""
+        try:
+            return count_kernel(kernel, constants, self.target)
+        except Exception as error:
+            levels = ("level1", *(name for name, _ in behind_caches(self.target)))
+            said = f"not counted ({type(error).__name__}: {error})"
+            return KernelWork({}, dict.fromkeys(levels, 0.0), {}, (said,))
 
 
 def _is_whole(array: Any) -> bool:

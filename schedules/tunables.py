@@ -100,7 +100,7 @@ def default_window(shape: LayerShape, form: Form, target: Target, weight: Weight
     # Padding has to be decoded, too: it costs more than it saves where that is slow.
     if form == "huffman" and not unit.byte_entries:
         return 0
-    window = unit.windows[0]
+    window = unit.best_window(weight.density)
     if not shape.dtype == weight.dtype.name == "float32":
         return 0
     # Padding costs as much as weights: where it is most of the entries, gathers are faster.
@@ -265,6 +265,10 @@ CONFLICTS: tuple[tuple[str, Callable[[Case, Values], bool]], ...] = (
     ),
     ("the vector unit has no such window", _window_without_unit),
     ("gaps have no windows to align", _aligned_gaps),
+    (
+        "windows that start further apart than they are wide leave columns out",
+        lambda _, v: 0 < v["window"] < v["window_align"],
+    ),
     ("windows have no gaps", lambda _, v: v["window"] > 0 and v["gap_bits"] is not None),
     (
         "the vector unit has no tables of bytes",

@@ -7,8 +7,10 @@ import pytest
 from kernel_runs import HOST, MAIN_WEIGHTS, WEIGHTS, check_layer, make_weight, normal
 
 from dcc.codegen.weight_matrix import WeightMatrix
+from dcc.schedules.cpu.block_order import LEAST_TILES
 from dcc.schedules.cpu.epilogue import Activation
 from dcc.schedules.cpu.geometry import ConvGeometry
+from dcc.schedules.cpu.pixel_tiles import PixelTiling, choose_tiles
 from dcc.schedules.kernels import pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunables import default_tunables
@@ -88,6 +90,26 @@ def test_conv2d_of_more_columns_than_a_tile():
 def test_conv2d_of_many_images_in_blocks():
     """The sums of all images do not fit their buffer, so the weight is read once a block."""
     check_conv(ConvGeometry(5, 2, 70, 90, 5, (1, 3), pads=(0, 1, 0, 1)), "sparse codes")
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_conv2d_in_the_order_of_the_blocks(groups):
+    """Several tiles and several blocks of columns; some rows have nothing in some blocks."""
+    g = ConvGeometry(1, 60, 30, 31, 38, (3, 3), pads=(1, 1, 1, 1), groups=groups)
+    generator = np.random.default_rng(groups)
+    kept = generator.random((38, g.columns)) < np.linspace(0.001, 0.3, 38)[:, None]
+    kept[5] = False
+    codes = (generator.integers(1, 5, kept.shape) * kept).astype(np.uint8)
+    weight = WeightMatrix.from_codes(codes, np.array([0, -1, 0.5, 2, 3], dtype=np.float32))
+    tiles = choose_tiles(g, HOST.vector_floats, PixelTiling().tile_vectors)
+    block = PixelTiling().block(tiles, "float32")
+    assert tiles.count >= 2 * LEAST_TILES
+    assert block < g.channels * 9
+    x = normal((1, g.channels, g.height, g.width))
+    shape = LayerShape("conv2d", geometry=g)
+    for threads in (1, 2):
+        expected = [conv_expected(g, weight, x)]
+        check_layer(shape, weight, [x], expected, threads=threads)
 
 
 @pytest.mark.parametrize("outputs", [76, 150])

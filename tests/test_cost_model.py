@@ -117,9 +117,15 @@ def test_windows_where_padding_is_less_than_what_gathers_cost(target):
     shape, chosen = LayerShape("matmul", samples=1), get_target(target)
     windows = [
         default_window(shape, "sparse", chosen, make_weight(256, 2048, density))
-        for density in (0.005, 0.1)
+        for density in (0.005, 0.08)
     ]
     assert windows == [0, 2 * chosen.vector_floats]
+
+
+def test_dense_rows_are_read_in_narrow_windows_where_a_permutation_is_one_register():
+    shape, weight = LayerShape("matmul", samples=1), make_weight(256, 2048, 0.25)
+    assert default_window(shape, "sparse", get_target("x86-64-v3"), weight) == 8
+    assert default_window(shape, "sparse", get_target("x86-64-v4"), weight) == 32
 
 
 def test_reading_takes_longer_the_farther_away_the_weight_is():

@@ -215,6 +215,18 @@ def test_damaged_counts(compiled, tmp_path, change, message):
         module_energy(path)
 
 
+def test_a_kernel_that_cannot_be_counted_is_noted(monkeypatch):
+    from dcc.passes import count_work
+
+    def defeated(*arguments):
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(count_work, "count_kernel", defeated)
+    energy = model_energy(perceptron(), storage="sparse")
+    assert energy.total == 0
+    assert any("not counted (RecursionError: too deep)" in note for note in energy.notes)
+
+
 def test_counts_come_back():
     call = CallWork("k", "w", {"float_add": 3.0}, {"level1": 8.0, "dram": 4.0}, 4.0)
     work = ModuleWork(EnergyTable(), 1024, 12.0, (call,), (call,), ("note",))

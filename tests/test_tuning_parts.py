@@ -10,7 +10,9 @@ from coded_models import CASES
 from tuning_runs import HOST, small_model, tasks_of
 from weights import random_weight
 
+from dcc.codegen.packed import pack
 from dcc.codegen.packing import Packing
+from dcc.codegen.unpacking import unpack
 from dcc.errors import CompileError, TuningError
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunable_values import OF_KERNEL, OF_PACKING, values_of, with_values
@@ -21,6 +23,7 @@ from dcc.schedules.tuning.database import DEVICE, TuningDatabase
 from dcc.schedules.tuning.evaluation import check_answer
 from dcc.schedules.tuning.layer_key import layer_key
 from dcc.schedules.tuning.measurements import Measurement, Measurements, best_of
+from dcc.targets.registry import get_target
 
 RANDOM = np.random.default_rng(1)
 WEIGHT = random_weight(RANDOM, 48, 64, 0.1, 16)
@@ -51,6 +54,17 @@ def test_a_space_begins_with_the_default_and_has_no_conflicts(storage):
     assert all(space.conflict(candidate) is None for candidate in candidates)
     if storage != "auto":
         assert {candidate.form for candidate in candidates} == {storage}
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4"])
+def test_every_candidate_can_be_laid_out(target):
+    space = search_space(LayerShape("matmul"), WEIGHT, get_target(target), "sparse")
+    packings = {
+        with_values(Tunables(Packing(1)), dict(candidate.values)).packing for candidate in space
+    }
+    for packing in packings:
+        packed = pack(WEIGHT, "sparse", packing)
+        np.testing.assert_array_equal(unpack(packed), WEIGHT.decode())
 
 
 def test_conflicts_have_reasons():

@@ -119,3 +119,8 @@ def test_dealing_is_fair(slices):
     if slices >= 64:
         steps = (1000 - 5 * order)[: slices // 2].sum()
         assert abs(2 * steps / (1000 - 5 * order).sum() - 1) < 0.05
+
+
+def test_windows_too_far_apart_are_refused():
+    with pytest.raises(ValueError, match="windows of 8 columns cannot start at multiples of 16"):
+        window_rows(np.ones((4, 64), bool), 4, 8, 16)

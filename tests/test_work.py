@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tvm import tirx as tir
 from tvm.script import tirx as T
 from weights import random_weight
@@ -14,6 +16,7 @@ from dcc.schedules.form_energy import picojoules_of_forms
 from dcc.schedules.kernels import build_kernel, fold_kernel, pack_for
 from dcc.schedules.layer_shape import LayerShape
 from dcc.schedules.tunables import default_tunables
+from dcc.schedules.work.distinct import Steps, distinct_elements, steps_of
 from dcc.schedules.work.kernel import behind_caches, count_kernel
 from dcc.schedules.work.walk import PASSES
 from dcc.targets.registry import get_target
@@ -100,7 +103,7 @@ def test_convolution_of_odd_shape(form, batch):
 
 def test_convolution_multiplies_each_entry_with_whole_tiles():
     """Exactly: entries up to the last weight of each lane, times tiles, times their pitch."""
-    from dcc.schedules.cpu.pixel_tiles import choose_tiles
+    from dcc.schedules.cpu.pixel_tiles import PixelTiling, choose_tiles
 
     geometry = ConvGeometry(1, 16, 8, 8, 24, (3, 3), pads=(1, 1, 1, 1))
     weight = weight_of(24, 144, 0.2)
@@ -110,7 +113,7 @@ def test_convolution_multiplies_each_entry_with_whole_tiles():
         positions = [np.flatnonzero(row) for row in weight.mask]
         gaps = np.concatenate([np.diff(row, prepend=-1) - 1 for row in positions])
         entries += int((gaps >> symbols.gap_bits).sum())
-    tiles = choose_tiles(geometry, NARROW.vector_floats, 12)
+    tiles = choose_tiles(geometry, NARROW.vector_floats, PixelTiling().tile_vectors)
     assert work.operations["float_multiply"] == entries * tiles.count * tiles.pitch
 
 
@@ -233,3 +236,36 @@ def test_energy_of_forms_is_that_of_their_kernels():
     memory = 5 * words["level1"] + 50 * (words["level2"] + words["last_level"])
     assert found["sparse"] == pytest.approx(arithmetic + memory + 640 * words["dram"])
     assert found["huffman"] < found["sparse"] < found["codebook"] < found["dense"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2, 3, 7, 8, 20]), st.integers(1, 5)), max_size=4),
+    st.lists(st.integers(0, 40), min_size=1, max_size=3),
+)
+def test_distinct_elements_are_never_too_few(strides, starts):
+    """Against all sums of steps, one by one; where strides nest or overlap wholly, exactly."""
+    found = []
+    for start in starts:
+        steps = Steps(start=start)
+        for stride, count in strides:
+            steps.add(stride, count)
+        found.append(steps)
+    offsets = {0}
+    for stride, count in strides:
+        offsets = {each + stride * number for each in offsets for number in range(count)}
+    touched = {start + each for start in starts for each in offsets}
+    counted = distinct_elements(found)
+    assert len(touched) <= counted <= max(touched) - min(touched) + 1
+
+
+def test_distinct_elements_of_a_sliding_window():
+    """Rows and shifts of rows are one axis; columns and offsets of columns another."""
+    loops = {1: 13, 2: 3, 3: 16, 4: 3}  # row, shift, column, offset
+    row = ("add", ("loop", 1), ("loop", 2))
+    column = ("add", ("loop", 3), ("loop", 4))
+    index = ("add", ("mul", row, 20), column)
+    steps = steps_of((index,), (400,), loops, {})
+    assert distinct_elements([steps]) == 15 * 18
+    halves = ("add", ("mul", ("div", ("loop", 1), 2), 20), ("ramp", 0, 1, 8))
+    assert distinct_elements([steps_of((halves,), (400,), loops, {})]) == 7 * 8
+    assert distinct_elements([steps_of((("unknown", 1), 3), (10, 20), loops, {})]) == 10

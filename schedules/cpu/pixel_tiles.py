@@ -32,7 +32,7 @@ class PixelTiling:
         Threads among which the work is divided.
     """
 
-    tile_vectors: int = 12
+    tile_vectors: int = 14
     panel_bytes: int = 32 * 1024
     decoded_bytes: int = 2 * 1024 * 1024
     threads: int = 1

@@ -1,7 +1,7 @@
 """Convolutions and large batches: one weight at a time, vectorised along pixels (or samples).
 
     parallel over units (a range of tiles of pixels, a range of slices of output channels):
-        decode the slices' weights: value and place
+        decode the slices' weights: value and place; of several tiles, in the order of the blocks
         for each tile, for each block of weight columns:
             bring the block's inputs into a panel
             for each output channel, its sums of the tile in registers:
@@ -21,6 +21,7 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
+from dcc.schedules.cpu.block_order import LEAST_TILES, BlockOrder
 from dcc.schedules.cpu.decoded_entries import DecodedEntries
 from dcc.schedules.cpu.division import Division, slice_steps
 from dcc.schedules.cpu.entry_counts import multiplied_entries
@@ -119,16 +120,30 @@ class _Unit:
         self.multiplied = multiplied_entries(kernel.reader.packed, groups, kernel.block)
         held = 1 if self.blocks == 1 else self.entries.most_slices
         self.sums = allocate("sums", (held * lanes * pitch,), accumulator, "global")
-        if self.blocks > 1:
+        self.at = allocate("at", (1,), "int32")
+        self.order = self._order()
+        if self.blocks > 1 and self.order is None:
             rows = self.entries.most_slices * lanes
             self.cursors = allocate("cursors", (rows,), "int32", "global")
         with T.serial(begin, end) as tile:
+            T.buffer_store(self.at, tir.const(0, "int32"), [0])
             self._block(tile, tir.const(0, "int32"), opening=True)
             if self.blocks > 1:
                 with T.serial(1, self.blocks) as block:
                     self._block(tile, block, opening=False)
                 with T.serial(self.first, self.last) as index:
                     kernel.store(tile, index, self.sums, (index - self.first) * (lanes * pitch))
+
+    def _order(self) -> BlockOrder | None:
+        """Bring the entries into the order of the blocks, where enough tiles use them."""
+        kernel = self.kernel
+        tiles = kernel.tiles.count // kernel.division.groups
+        if self.blocks == 1 or tiles < LEAST_TILES or kernel.reader.every_column:
+            return None
+        passes = sum(self.multiplied) * kernel.division.groups
+        order = BlockOrder(self.entries, self.blocks, self._limit, passes)
+        order.emit(self.first, self.last)
+        return order
 
     def _block(self, tile: Expr, block: Expr, *, opening: bool) -> None:
         """Multiply a block of columns with all slices; the ``opening`` one sets the sums."""
@@ -144,14 +159,16 @@ class _Unit:
                 guard(kernel.reader.row(index, lane), kernel.reader.packed),
             ):
                 row = bind("row", held * lanes + lane)
-                if opening:
-                    cursor: Expr = bind("cursor", start * lanes + lane)
-                    self._row(tile, block, row, cursor, opening=True)
+                if self.order is not None:
+                    self._ordered_row(tile, block, row, opening=opening)
+                elif opening:
+                    T.buffer_store(self.at, start * lanes + lane, [0])
+                    self._decoded_row(tile, block, row, opening=True)
                 else:
                     cursor = bind("cursor", self.cursors[row])
-                    limit = self._limit(block)
-                    with T.If(self.entries.places[cursor] < limit), T.Then():
-                        self._row(tile, block, row, cursor, opening=False)
+                    with T.If(self.entries.places[cursor] < self._limit(block)), T.Then():
+                        T.buffer_store(self.at, cursor, [0])
+                        self._decoded_row(tile, block, row, opening=False)
             if only:
                 kernel.store(tile, index, self.sums, tir.const(0, "int32"))
 
@@ -159,26 +176,52 @@ class _Unit:
         """Place behind the panel of ``block``."""
         return (block + 1) * (self.kernel.block * self.kernel.tiles.pitch)
 
-    def _row(self, tile: Expr, block: Expr, row: Expr, cursor: Expr, *, opening: bool) -> None:
-        """Add the entries of one output channel to its sums, which stay in registers."""
+    def _decoded_row(self, tile: Expr, block: Expr, row: Expr, *, opening: bool) -> None:
+        """Add the entries of a row as they were decoded, and keep where the next block begins."""
+        more = self.entries.places[self.at[0]] < self._limit(block)
+        step = self.kernel.reader.packed.lanes
+        self._row(tile, block, row, self.entries, more, step, opening=opening)
+        if self.blocks > 1:
+            T.buffer_store(self.cursors, self.at[0], [row])
+
+    def _ordered_row(self, tile: Expr, block: Expr, row: Expr, *, opening: bool) -> None:
+        """Add the entries of a row, behind which those of the next row stand."""
+        assert self.order is not None
+        end = bind("end", self.order.end(block, row))
+        more = self.at[0] < end
+        if opening:
+            self._row(tile, block, row, self.order, more, 1, opening=True)
+            return
+        with T.If(more), T.Then():
+            self._row(tile, block, row, self.order, more, 1, opening=False)
+
+    def _row(
+        self,
+        tile: Expr,
+        block: Expr,
+        row: Expr,
+        entries: DecodedEntries | BlockOrder,
+        more: Expr,
+        step: int,
+        *,
+        opening: bool,
+    ) -> None:
+        """Add the entries of one output channel to its sums, which stay in registers.
+
+        They are read from ``at`` on, ``step`` apart, while there are ``more``.
+        """
         tiles, accumulator = self.kernel.tiles, self.kernel.reader.accumulator
-        values, places, sums = self.entries.values, self.entries.places, self.sums
-        width, step = tiles.lanes, self.kernel.reader.packed.lanes
+        width, sums = tiles.lanes, self.sums
         registers = allocate("registers", (tiles.pitch,), accumulator)
-        at = allocate("at", (1,), "int32")
         spans = [(number * width) for number in range(tiles.vectors)]
         zero = tir.const(0, accumulator)
         for place in spans:
             held = spread(zero, width) if opening else sums[span(row * tiles.pitch + place, width)]
             T.buffer_store(registers, held, [span(place, width)])
-        T.buffer_store(at, cursor, [0])
         passes = self.multiplied[0 if opening else 1] * tiles.count
-        with (
-            T.attr(0, PASSES, tir.const(passes, "int64")),
-            T.While(places[at[0]] < self._limit(block)),
-        ):
-            value = bind("weight", values[at[0]])
-            origin = bind("place", places[at[0]])
+        with T.attr(0, PASSES, tir.const(passes, "int64")), T.While(more):
+            value = bind("weight", entries.values[self.at[0]])
+            origin = bind("place", entries.places[self.at[0]])
             for place in spans:
                 term = spread(value, width) * self.kernel.panels.read(
                     tile, block, origin + place, width
@@ -186,9 +229,7 @@ class _Unit:
                 T.buffer_store(
                     registers, registers[span(place, width)] + term, [span(place, width)]
                 )
-            T.buffer_store(at, at[0] + step, [0])
+            T.buffer_store(self.at, self.at[0] + step, [0])
         for place in spans:
             target = [span(row * tiles.pitch + place, width)]
             T.buffer_store(sums, registers[span(place, width)], target)
-        if self.blocks > 1:
-            T.buffer_store(self.cursors, at[0], [row])

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dcc.schedules.work.terms import Term
 
-MOST_ELEMENTS = 1 << 23
+MOST_ELEMENTS = 1 << 22
 """Of one array; what would be larger is taken for unknown."""
 Values = npt.NDArray[Any]
 _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {

@@ -8,8 +8,8 @@ to the level behind it follows from footprints, as in a model of least recently 
   once, unless each pass brings other parts of it;
 - otherwise every pass brings its own part again.
 
-A footprint is the box of the indices of a buffer, no more than what is accessed and no more than
-the buffer; where the data decide an index, the box is the whole axis. A buffer that a kernel
+A footprint is the number of distinct elements (``distinct``), no more than what is accessed and no
+more than the buffer; where the data decide an index, it is the whole axis. A buffer that a kernel
 allocates and that stays in a cache is never fetched and never written back.
 """
 
@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dcc.schedules.work.intervals import Interval, interval_of
+from dcc.schedules.work.distinct import Steps, distinct_elements, steps_of
+from dcc.schedules.work.intervals import Interval
 from dcc.schedules.work.nest import Access, Loop, Nest
 
 Footprint = dict[int, float]
@@ -63,25 +64,20 @@ class Traffic:
     def _footprint(self, loop: Loop, varying: set[int]) -> Footprint:
         times = loop.entered if loop.number in varying else loop.passes
         trips = {each.number: each.trip for each in loop.inside() if each.number in varying}
-        boxes: dict[int, list[Interval | None]] = {}
+        touched: dict[int, list[Steps]] = {}
         accessed: dict[int, float] = {}
         for inner in loop.inside():
             for access in inner.accesses:
-                number = access.place.number
-                box = [interval_of(index, trips, self.data_ranges) for index in access.indices]
-                known = boxes.get(number)
-                boxes[number] = box if known is None else _united(known, box)
+                place = access.place
+                steps = steps_of(access.indices, place.shape, trips, self.data_ranges)
+                touched.setdefault(place.number, []).append(steps)
                 share = max(access.times / max(times, 1.0), 1.0) if access.times else 0.0
-                each = share * access.lanes * access.place.item
-                accessed[number] = accessed.get(number, 0.0) + each
+                each = share * access.lanes * place.item
+                accessed[place.number] = accessed.get(place.number, 0.0) + each
         result: Footprint = {}
-        for number, box in boxes.items():
+        for number, found in touched.items():
             place = self.nest.places[number]
-            size = place.item
-            for interval, extent in zip(box, place.shape, strict=True):
-                width = extent if interval is None else interval[1] - interval[0] + 1
-                size *= min(max(width, 1), extent)
-            size = min(size, accessed[number])
+            size = min(distinct_elements(found) * place.item, accessed[number], place.nbytes)
             root = self.nest.places[place.root]
             result[place.root] = min(result.get(place.root, 0.0) + size, root.nbytes)
         return result
@@ -114,13 +110,6 @@ class Traffic:
             size = times * access.lanes * access.place.item
             result[root] = result.get(root, 0.0) + size
         return result
-
-
-def _united(one: list[Interval | None], other: list[Interval | None]) -> list[Interval | None]:
-    return [
-        None if a is None or b is None else (min(a[0], b[0]), max(a[1], b[1]))
-        for a, b in zip(one, other, strict=True)
-    ]
 
 
 def accessed_bytes(nest: Nest) -> float:

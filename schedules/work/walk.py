@@ -8,23 +8,24 @@ the activations decide is taken as done (an upper bound).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import tvm
 import tvm_ffi
 from tvm import tirx as tir
 from tvm.s_tir import SBlock, SBlockRealize
 
 from dcc.schedules.work.arrays import Evaluator, LoopArray, total_of
+from dcc.schedules.work.buffers import Array, Buffers
 from dcc.schedules.work.nest import Access, Loop, Nest, Place, hoist
 from dcc.schedules.work.reading import ExpressionReader
-from dcc.schedules.work.terms import Term, simplified
+from dcc.schedules.work.terms import Term, parts, simplified
 
 PASSES = "dcc.passes"
 """Attribute of a ``While``: how often its body runs in one run of the kernel."""
-Array = npt.NDArray[Any]
+MOST_PARTS = 500
+"""Of a term that a name stands for."""
 _REDUCTION = 2
 """``IterVar.CommReduce``."""
 
@@ -49,10 +50,7 @@ class _Walker:
     def __init__(
         self, function: tir.PrimFunc, data: Mapping[int, Array], register_bytes: float
     ) -> None:
-        self.register_bytes = register_bytes
-        self.places: dict[Any, Place] = {}
         self.loop = Loop(0)
-        self.nest = Nest(self.loop, [])
         self.stack: list[tuple[int, LoopArray]] = []
         self.conditions: list[LoopArray] = []
         self.times = 1.0
@@ -61,46 +59,12 @@ class _Walker:
         self.share = 1.0
         self.threads: dict[str, Term] = {}
         self.passes_of_while: float | None = None
-        self.stored, self.tables = _stored(function.body)
-        self.known: dict[int, Array] = {}
-        self.reader = ExpressionReader(self._place, self._touch)
-        for number, parameter in enumerate(function.params):
-            if hasattr(parameter.ty, "shape"):
-                self._declare(parameter, parameter=number)
-        for number, array in data.items():
-            self.known[self.places[function.params[number]].number] = array
-        self.evaluator = Evaluator(self.lengths, self.known)
+        self.buffers = Buffers(function, data, register_bytes)
+        self.nest = Nest(self.loop, self.buffers.places)
+        self.reader = ExpressionReader(self.buffers.place_of, self._touch)
+        self.evaluator = Evaluator(self.lengths, self.buffers.known)
 
-    # Buffers
-
-    def _declare(self, buffer: Any, parameter: int | None = None, root: int | None = None) -> Place:
-        kind = buffer.ty
-        element = tvm.DataType(str(kind.dtype))
-        shape = tuple(self._extent_of(size) for size in kind.shape)
-        number = len(self.nest.places)
-        item = element.bits * element.lanes / 8
-        place = Place(number, buffer.name, shape, item, number if root is None else root, parameter)
-        place.written = buffer in self.stored and buffer not in self.tables
-        if buffer in self.tables:
-            self.known[number] = self.tables[buffer]
-        scope = str(kind.storage_scope)
-        if parameter is None and root is None:
-            small = place.nbytes <= self.register_bytes
-            place.local = scope.startswith(("local", "wmma"))
-            place.register = place.local and small
-        elif root is not None:
-            origin = self.nest.places[root]
-            place.register, place.parameter = origin.register, origin.parameter
-            place.written = origin.written = place.written or origin.written
-        self.places[buffer] = place
-        self.nest.places.append(place)
-        return place
-
-    def _extent_of(self, size: Any) -> int:
-        return int(size) if isinstance(size, int | tir.IntImm) else 1
-
-    def _place(self, buffer: Any) -> Place:
-        return self.places[buffer] if buffer in self.places else self._declare(buffer)
+    # Accesses
 
     def _touch(self, place: Place, indices: tuple[Term, ...], lanes: int, stores: bool) -> None:
         if place.register:
@@ -142,7 +106,7 @@ class _Walker:
 
     def _store(self, statement: Any) -> None:
         self._value(statement.value)
-        place = self._place(statement.buffer)
+        place = self.buffers.place_of(statement.buffer)
         indices = tuple(self.reader.index(index) for index in statement.indices)
         vector = getattr(statement.value.ty.dtype, "lanes", 1)
         self._touch(place, indices, max(int(vector), 1), True)
@@ -152,6 +116,8 @@ class _Walker:
 
     def _bind(self, statement: Any) -> None:
         term = self._value(statement.value)
+        if sum(1 for _ in islice(parts(term), MOST_PARTS)) == MOST_PARTS:
+            term = self.reader.unknown()  # too large to follow into every use
         self.reader.terms[statement.var] = term
 
     def _let(self, statement: Any) -> None:
@@ -159,14 +125,14 @@ class _Walker:
         self.visit(statement.body)
 
     def _allocate(self, statement: Any) -> None:
-        self._declare(statement.buffer)
+        self.buffers.declare(statement.buffer)
 
     def _alias(self, statement: Any) -> None:
         found: list[Any] = []
         if statement.data is not None:
             tvm_ffi.structural_walk(statement.data, (tir.Var, found.append))
-        roots = [self.places[each].root for each in found if each in self.places]
-        self._declare(statement.buffer, root=roots[0] if roots else None)
+        roots = [self.buffers.place_of(each).root for each in found if self.buffers.knows(each)]
+        self.buffers.declare(statement.buffer, root=roots[0] if roots else None)
 
     def _attribute(self, statement: Any) -> None:
         key = str(statement.attr_key)
@@ -293,9 +259,9 @@ class _Walker:
                 extent = variable.dom.extent
                 reduced *= int(extent) if isinstance(extent, tir.IntImm) else 1
         for buffer in block.alloc_buffers:
-            self._declare(buffer)
+            self.buffers.declare(buffer)
         for match in block.match_buffers:
-            self._declare(match.buffer, root=self._place(match.source.buffer).root)
+            self.buffers.declare(match.buffer, root=self.buffers.place_of(match.source.buffer).root)
         factors = self._factors(self.reader.value(statement.predicate))
         self.reader.operations.clear()
 
@@ -310,35 +276,6 @@ class _Walker:
 
     def _nothing(self, _statement: Any) -> None:
         """Pass over what neither computes nor moves anything."""
-
-
-def _stored(body: Any) -> tuple[set[Any], dict[Any, Array]]:
-    """Buffers that a kernel writes; those among them that are tables of numbers, with these."""
-    stores: dict[Any, list[Any]] = {}
-
-    def visit(store: Any) -> None:
-        stores.setdefault(store.buffer, []).append(store)
-
-    tvm_ffi.structural_walk(body, (tir.BufferStore, visit))
-    tables = {}
-    for buffer, found in stores.items():
-        table = _table(found) if len(buffer.ty.shape) == 1 else None
-        if table is not None:
-            tables[buffer] = table
-    return set(stores), tables
-
-
-def _table(stores: Sequence[Any]) -> Array | None:
-    """Contents of a buffer that is only filled with numbers, each place once."""
-    numbers = [
-        (int(store.indices[0]), int(store.value))
-        for store in stores
-        if isinstance(store.value, tir.IntImm) and isinstance(store.indices[0], tir.IntImm)
-    ]
-    places = [place for place, _ in numbers]
-    if len(numbers) < len(stores) or sorted(places) != list(range(len(places))) or len(places) < 2:
-        return None
-    return np.asarray([value for _, value in sorted(numbers)], np.int64)
 
 
 _HANDLERS: dict[type, Callable[[_Walker, Any], None]] = {
