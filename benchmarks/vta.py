@@ -12,59 +12,31 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from vta_agreement import print_agreement
 
 import dcc
 from dcc.accelerator.reference import ReferenceExecutor
 from dcc.accelerator.report import measure_operations
 from dcc.codegen.vta.coded_weights import Levels
-from dcc.codegen.vta.stream import Stream
 from dcc.datasets import read_labelled
 from dcc.machine import machine_facts
 from dcc.schedules.vta.conv import conv_stream
 from dcc.schedules.vta.layers import ConvLayer, Requantise
-from dcc.schedules.vta.measuring import stream_timeline
+from dcc.schedules.vta.measuring import ComputeCycles, compute_cycles, stream_timeline
 from dcc.schedules.vta.operations import ConvWeights, conv_operation
 from dcc.schedules.vta.search import TilingSearch
-from dcc.schedules.vta.tiling import default_tiling
+from dcc.schedules.vta.tiling import Tiling
 from dcc.targets.vta.device import VTA
 from dcc.targets.vta.isa import Queue
 
 RESNET_LAYERS = ((64, 56), (128, 28), (256, 14), (512, 7))
 SHARES = (0.5, 0.1)
-INPUTS = 1000
-CHECKED = 2
+EPILOGUE = 5
 BATCH = 50
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """A model that is compared with its float original on generated inputs.
-
-    Attributes
-    ----------
-    axes
-        Axes of the input along which neighbours are alike.
-    mean, deviation
-        Of the inputs: images normalised as for training, MFCC as their front ends give them.
-    """
-
-    name: str
-    shapes: dict[str, list[int]]
-    axes: tuple[int, ...]
-    mean: float = 0.0
-    deviation: float = 1.0
-
-
-AGREEMENTS = (
-    Agreement("resnet20_cifar10_akamaster", {"input": [BATCH, 3, 32, 32]}, (2, 3)),
-    Agreement("mlperf_tiny_kws_dscnn_f32", {"input_1": [BATCH, 49, 10, 1]}, (1,)),
-    Agreement("arm_kws_ds_cnn_l", {}, (1,)),
-    Agreement("arm_kws_cnn_l", {}, (1,)),
-)
 
 
 def resnet_layer(channels: int, size: int) -> ConvLayer:
@@ -103,24 +75,45 @@ def utilisation(trials: int) -> None:
         )
 
 
-def zero_blocks() -> None:
+def zero_blocks(trials: int) -> None:
+    """Tuned cycles at some zero blocks, and where the cycles of the compute queue go.
+
+    ``floor`` is the ratio of the counts alone: the micro-ops of the blocks left, and five cycles
+    for each accumulator (reset, bias, shift, two bounds), which no form of ALU or GEMM instruction
+    takes less for, over the share of the dense cycles.
+    """
     print("\ncycles with a share of the blocks left, over that share of the dense cycles")
-    print(f"{'layer':14}{'blocks':>8}{'cycles':>10}{'ratio':>7}  bound by")
+    kinds = list(asdict(ComputeCycles()))
+    columns = f"{'cycles':>10}{'default':>9}{'tuned':>7}{'floor':>7}  dense bound by"
+    print(f"{'layer':12}{'blocks':>7}{columns}{''.join(f'{kind:>10}' for kind in kinds)}")
     for channels, size in RESNET_LAYERS:
         layer = resnet_layer(channels, size)
-        dense = stream_timeline(_stream(layer, None), VTA)
+        accumulators = layer.output_blocks * layer.out_height * layer.out_width
+        dense = _tuned(layer, None, trials)
+        line = stream_timeline(conv_stream(layer, dense[1], VTA), VTA)
+        bound = "load" if line.busy[Queue.LOAD] > line.busy[Queue.COMPUTE] else "compute"
         for share in SHARES:
             kept = _kept(layer, share)
-            line = stream_timeline(_stream(layer, kept), VTA)
-            ratio = line.cycles / (share * dense.cycles)
-            outputs = layer.output_blocks * layer.out_height * layer.out_width
-            bound = "load" if line.busy[Queue.LOAD] > line.busy[Queue.COMPUTE] else "compute"
-            epilogue = 100 * 6 * outputs / line.cycles
-            name = f"{size}x{size}x{channels}"
+            default, tuned = _tuned(layer, kept, trials)
+            cycles = [
+                stream_timeline(conv_stream(layer, each, VTA, kept), VTA).cycles
+                for each in (default, tuned)
+            ]
+            whole = share * line.cycles
+            floor = kept.mean() * layer.micro_ops + EPILOGUE * accumulators
+            account = asdict(compute_cycles(conv_stream(layer, tuned, VTA, kept), VTA))
             print(
-                f"{name:14}{100 * share:7.0f}%{line.cycles:10,.0f}{ratio:7.2f}  {bound}; "
-                f"reset, bias, shift, clip of the sums take {epilogue:.0f} % of it"
+                f"{f'{size}x{size}x{channels}':12}{100 * share:6.0f}%{cycles[1]:10,.0f}"
+                f"{cycles[0] / whole:9.2f}{cycles[1] / whole:7.2f}{floor / whole:7.2f}  {bound:14}"
+                f"{''.join(f'{account[kind]:10,.0f}' for kind in kinds)}",
+                flush=True,
             )
+
+
+def _tuned(layer: ConvLayer, kept: np.ndarray | None, trials: int) -> tuple[Tiling, Tiling]:
+    """Give the default tiling and the best of some trials."""
+    search = TilingSearch(layer, VTA, kept)
+    return search.default, search.run(trials)
 
 
 def _kept(layer: ConvLayer, share: float) -> np.ndarray:
@@ -130,11 +123,6 @@ def _kept(layer: ConvLayer, share: float) -> np.ndarray:
     count = round(share * kept.size)
     kept[np.random.default_rng(0).permutation(kept.size)[:count]] = True
     return kept.reshape(shape)
-
-
-def _stream(layer: ConvLayer, kept: np.ndarray | None) -> Stream:
-    share = 1.0 if kept is None else float(kept.mean())
-    return conv_stream(layer, default_tiling(layer, VTA, None, share), VTA, kept)
 
 
 def weight_bytes() -> None:
@@ -172,50 +160,6 @@ def mnist(models: Path, data: Path, folder: Path) -> None:
             found = np.concatenate([run({"data": batch})[0].argmax(1) for batch in batches])
             answers.append(100 * float((found[: len(labelled.labels)] == labelled.labels).mean()))
         print(f"{name:34} float {answers[1]:.2f} %, int8 {answers[0]:.2f} %", flush=True)
-
-
-def agreement(models: Path, folder: Path) -> None:
-    print(f"\nagreement with the float model on {INPUTS:,} generated inputs")
-    header = f"{'all':>7}{'margin above the median':>25}{'SQNR':>9}"
-    print(f"{'top class':28}{header}")
-    for case in AGREEMENTS:
-        source, shapes = models / f"{case.name}.onnx", case.shapes or None
-        spec = dcc.load(dcc.compile(source, shapes=shapes)).inputs[0]
-        random = np.random.default_rng(0)
-        calibration = {spec.name: _smoothed(case, spec.shape, random)}
-        module, reference, host = _compiled(source, folder, shapes, calibration)
-        outputs: list[tuple[np.ndarray, np.ndarray]] = []
-        for number in range(-(-INPUTS // spec.shape[0])):
-            inputs = {spec.name: _smoothed(case, spec.shape, random)}
-            if number < CHECKED:
-                _check(module, reference, [inputs])
-            outputs.append((reference(inputs)[0], host(inputs)[0]))
-        ours, theirs = (np.concatenate(side)[:INPUTS] for side in zip(*outputs, strict=True))
-        print(f"{case.name:28}{_agreement(ours, theirs)}", flush=True)
-
-
-def _smoothed(case: Agreement, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    """Noise, smoothed along some axes, with the mean and deviation of the case."""
-    noise = random.standard_normal(shape)
-    for axis in case.axes:
-        noise = (noise + 2 * np.roll(noise, 1, axis) + np.roll(noise, 2, axis)) / 4
-    noise = (noise - noise.mean()) / noise.std()
-    return (case.mean + case.deviation * noise).astype(np.float32)
-
-
-def _agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
-    same = ours.argmax(1) == theirs.argmax(1)
-    ranked = np.sort(theirs, axis=1)
-    margin = ranked[:, -1] - ranked[:, -2]
-    sure = margin > np.median(margin)
-    # Of outputs behind a softmax, whose logits the model does not give, the logarithms.
-    probabilities = theirs.min() >= 0 and np.allclose(theirs.sum(1), 1, atol=1e-3)
-    if probabilities:
-        ours, theirs = (np.log(np.maximum(each, 1e-6)) for each in (ours, theirs))
-        ours, theirs = (each - each.mean(1, keepdims=True) for each in (ours, theirs))
-    noise = np.square(ours - theirs).sum()
-    ratio = 10 * np.log10(np.square(theirs).sum() / noise) if noise else np.inf
-    return f"{100 * same.mean():6.1f}%{100 * same[sure].mean():24.1f}%{ratio:6.1f} dB"
 
 
 def _compiled(source: Path, folder: Path, shapes, calibration):
@@ -270,10 +214,10 @@ def main() -> None:
         folder = Path(name)
         sections = {
             "utilisation": lambda: utilisation(options.trials),
-            "zero_blocks": zero_blocks,
+            "zero_blocks": lambda: zero_blocks(options.trials),
             "weight_bytes": weight_bytes,
             "mnist": lambda: mnist(options.models, options.data, folder),
-            "agreement": lambda: agreement(options.models, folder),
+            "agreement": lambda: print_agreement(options.models, folder),
             "simulator_speed": lambda: simulator_speed(options.models, folder),
         }
         for section, run in sections.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from zlib import crc32
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from dcc.targets.cuda import find_card
+from dcc.targets.toolchain import find_compiler
 
 # A busy machine is no error of a test.
 settings.register_profile("dcc", deadline=None)
@@ -71,3 +73,16 @@ def _shared_model():
 def shared_path() -> Path:
     """Folder of real models and data, which may be absent: for tests that also run without."""
     return SHARED
+
+
+@pytest.fixture(name="vta_driver_library", scope="session")
+def _vta_driver_library(tmp_path_factory):
+    """A shared library with VTA's driver functions."""
+    source = Path(__file__).with_name("vta_driver.c")
+    path = tmp_path_factory.mktemp("driver") / "libvta_test.so"
+    command = [find_compiler(), "-x", "c++", "-fpermissive", "-w", "-O2", "-shared", "-fPIC"]
+    # The file is C; C linkage keeps the names as they are.
+    wrapped = path.with_suffix(".cc")
+    wrapped.write_text(f'extern "C" {{\n#include "{source}"\n}}\n')
+    subprocess.run([*command, str(wrapped), "-o", str(path)], check=True)
+    return path

@@ -8,6 +8,7 @@ from vta_runs import conv_case, pool_case, sum_case
 
 from dcc.errors import DriverError, StreamError
 from dcc.schedules.vta.layers import ConvLayer, PoolLayer, Requantise, Residual, SumLayer
+from dcc.schedules.vta.pool import pool_tiling
 from dcc.schedules.vta.tiling import Tiling, candidates, default_tiling
 from dcc.targets.toolchain import find_compiler
 from dcc.targets.vta.device import VTA
@@ -76,12 +77,18 @@ def test_a_thousand_random_layers(group):
         ConvLayer(1, 3, 9, 7, 5, (1, 1), pads=(3, 3, 3, 3), bias=True),
         ConvLayer(1, 20, 12, 12, 20, (3, 3), dilations=(2, 3), pads=(2, 3, 2, 3)),
         ConvLayer(1, 16, 5, 5, 16, (5, 5), requantise=Requantise(30, 0, 100)),
+        ConvLayer(1, 3, 1, 70_000, 5, (1, 3), (1, 2), (0, 1, 0, 1), requantise=Requantise(8)),
     ],
-    ids=["one pixel", "matmul", "only padding at the edge", "dilated", "long shift"],
+    ids=["one pixel", "matmul", "only padding at the edge", "dilated", "long shift", "wide"],
 )
 def test_special_layers(layer):
     result, expected, _ = conv_case(layer)
     np.testing.assert_array_equal(result, expected)
+
+
+def test_rows_too_long_for_the_stride_of_a_load():
+    assert default_tiling(ConvLayer(1, 3, 2, 70_000, 5, (2, 3)), VTA) is None
+    assert pool_tiling(PoolLayer(1, 3, 2, 70_000, (2, 2), (1, 1)), VTA) is None
 
 
 def test_pooling_and_sums():
@@ -108,6 +115,16 @@ def test_any_order_of_the_queues_gives_the_same(seed):
     driver = SimulatedDriver(interleave=seed)
     result, expected, _ = conv_case(SMALL, tiling=tiling, driver=driver)
     np.testing.assert_array_equal(result, expected)
+
+
+def test_the_simulator_forgets_old_streams(monkeypatch):
+    monkeypatch.setattr("dcc.targets.vta.simulator._KEPT_INSTRUCTIONS", 1)
+    driver = SimulatedDriver()
+    for rows in (4, 2, 4):
+        tiling = Tiling(rows, 9, 1, 1, "outputs", 2)
+        result, expected, _ = conv_case(SMALL, tiling=tiling, driver=driver)
+        np.testing.assert_array_equal(result, expected)
+        assert len(driver._known) == 1
 
 
 class _LosesTokens(SimulatedDriver):
@@ -158,22 +175,10 @@ def test_blocks_of_zeros_take_no_micro_ops_and_no_bytes():
     assert half.cycles < 1.15 * half.micro_ops / dense.micro_ops * dense.cycles
 
 
-@pytest.fixture(name="driver_library", scope="session")
-def _driver_library(tmp_path_factory):
-    source = __file__.replace("test_vta_layers.py", "vta_driver.c")
-    path = tmp_path_factory.mktemp("driver") / "libvta_test.so"
-    command = [find_compiler(), "-x", "c++", "-fpermissive", "-w", "-O2", "-shared", "-fPIC"]
-    # The file is C; C linkage keeps the names as they are.
-    wrapped = path.with_suffix(".cc")
-    wrapped.write_text(f'extern "C" {{\n#include "{source}"\n}}\n')
-    subprocess.run([*command, str(wrapped), "-o", str(path)], check=True)
-    return path
-
-
 @pytest.mark.parametrize("seed", range(4))
-def test_streams_run_behind_the_c_functions(driver_library, seed):
+def test_streams_run_behind_the_c_functions(vta_driver_library, seed):
     layer = random_layer(seed)
-    result, expected, _ = conv_case(layer, seed, driver=LibraryDriver(driver_library))
+    result, expected, _ = conv_case(layer, seed, driver=LibraryDriver(vta_driver_library))
     np.testing.assert_array_equal(result, expected)
 
 

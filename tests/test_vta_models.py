@@ -2,12 +2,12 @@
 
 import json
 import subprocess
+import sys
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from test_vta_layers import _driver_library  # noqa: F401  (a fixture)
 
 import dcc
 from dcc.__main__ import main
@@ -115,14 +115,14 @@ def test_random_orders_of_the_queues_give_the_same(small):
         np.testing.assert_array_equal(other(inputs)[0], expected)
 
 
-def test_behind_a_driver_library(small, driver_library, tmp_path, capsys):
+def test_behind_a_driver_library(small, vta_driver_library, tmp_path, capsys):
     module = dcc.load(small[0])
     inputs = random_inputs(module.inputs, 9)
-    other = dcc.load(small[0], driver_library)
+    other = dcc.load(small[0], vta_driver_library)
     np.testing.assert_array_equal(other(inputs)[0], module(inputs)[0])
     np.savez(tmp_path / "x.npz", **inputs)
     arguments = ["--input", str(tmp_path / "x.npz"), "--output", str(tmp_path / "y.npz")]
-    assert main(["run", str(small[0]), "--vta-driver", str(driver_library), *arguments]) == 0
+    assert main(["run", str(small[0]), "--vta-driver", str(vta_driver_library), *arguments]) == 0
     np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["y"], module(inputs)[0])
     assert main(["run", str(small[0]), "--vta-driver", str(tmp_path / "x.npz")]) == 2
     assert "cannot be loaded" in capsys.readouterr().err
@@ -172,6 +172,22 @@ def test_blocks_of_zeros(tmp_path):
     # The last layer is a convolution of the whole image for the accelerator, a matrix for the recipe.
     second = module.accelerator.operations[1]
     assert second.bytes["kept_blocks"] == second.bytes["dense_blocks"] // 2
+
+
+class _Wrong(SimulatedDriver):
+    """Gives the first lane of every result wrong by one."""
+
+    def invalidate(self, buffer):
+        buffer.view[0] ^= 1
+
+
+def test_verify_finds_a_single_wrong_number(small, tmp_path):
+    source = tmp_path / "small.onnx"
+    onnx.save(small_network(), source)
+    found = dcc.verify(dcc.load(small[0], _Wrong()), source)
+    assert not found.holds
+    assert "bit for bit in 0 of 3 runs" in found.reason
+    assert dcc.verify(dcc.load(small[0], SimulatedDriver()), source).holds
 
 
 def test_calibration_inputs(tmp_path):
@@ -248,16 +264,14 @@ def test_tuning(tmp_path):
 
 
 def test_expansion_overlaps_with_the_device():
-    def run(cycles, expand, alternates=True):
-        return StreamRun(Timeline(cycles=cycles), expand, alternates=alternates)
+    def run(cycles, expand):
+        return StreamRun(Timeline(cycles=cycles), expand)
 
     assert overlapped_cycles([run(100, 0), run(100, 0)]) == 200
     # Expanding takes longer: the device waits for each.
     assert overlapped_cycles([run(10, 50), run(10, 50), run(10, 50)]) == 160
     # Shorter: only the first shows.
     assert overlapped_cycles([run(50, 10), run(50, 10), run(50, 10)]) == 160
-    # One buffer only: nothing overlaps.
-    assert overlapped_cycles([run(50, 10, False), run(50, 10, False)]) == 120
     whole = OperationRun("x", [run(10, 50), run(10, 50)])
     assert whole.idle_cycles == whole.cycles - 20
 
@@ -297,4 +311,4 @@ def test_running_needs_no_compiler(small):
         "module(np.zeros((1, 3, 12, 12), np.float32))\n"
         "assert 'tvm' not in sys.modules, 'the compiler was imported'\n"
     )
-    subprocess.run([__import__("sys").executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -103,6 +103,15 @@ def test_a_bias_that_leaves_no_room_among_the_weights():
     np.testing.assert_array_equal(module(x)[0], reference(x)[0])
 
 
+def test_a_tensor_beyond_one_allocation_stays_on_the_host(tmp_path):
+    arrays = [data(1, 1, 1500, 1500), weight(4, 1, 1, 1)]
+    model, feeds = single_node("Conv", arrays, {}, constants=[1])
+    path = tmp_path / "model.so"
+    dcc.compile(model, path, target="vta-sim", calibrate=feeds)
+    (layer,) = dcc.inspect(path).layers
+    assert "36,000,000 bytes exceeds one allocation of the accelerator" in layer.reason
+
+
 @pytest.mark.parametrize(("kept", "expected"), [(0.1, "blocks"), (1.0, "huffman")])
 def test_the_smallest_form_is_found_by_its_bytes(kept, expected):
     dense = weight(160, 160, 1, 1)

@@ -7,15 +7,14 @@ from hypothesis import strategies as st
 
 from dcc.accelerator.host_calls import dequantize, from_images, quantize, to_images
 from dcc.codegen.vta.blocks import block_weights, pack_activations, unpack_activations
-from dcc.codegen.vta.coded_weights import Levels, coding_refusal, encode_weight
+from dcc.codegen.vta.coded_weights import Levels, coding_refusal, encode_weight, whole_weight
 from dcc.codegen.vta.disassembler import disassemble
 from dcc.codegen.vta.instructions import Alu, Finish, Flags, Gemm, Transfer, encode_stream
 from dcc.codegen.vta.stream import StreamBuilder, micro_ops
 from dcc.errors import EncodingError, StreamError
 from dcc.passes.offload.exponents import best_exponent, shared_exponents
+from dcc.schedules.vta.chunks import weight_chunks
 from dcc.schedules.vta.layers import ConvLayer, PoolLayer, Requantise, Residual, SumLayer
-from dcc.schedules.vta.measuring import stream_timeline
-from dcc.schedules.vta.microop_lists import TileShape, choose_grouping
 from dcc.schedules.vta.operations import layer_from_json, layer_to_json
 from dcc.schedules.vta.reference import conv_reference
 from dcc.schedules.vta.tiling import candidates, default_tiling
@@ -118,34 +117,60 @@ def test_layouts(outputs, inputs, rows, columns, seed):
     st.sampled_from(["codebook", "huffman"]),
     st.integers(1, 16),
     st.integers(1, 70),
+    st.integers(1, 40),
     st.booleans(),
     st.integers(0, 999),
 )
 @settings(max_examples=40, deadline=None)
-def test_coded_weights(form, levels, outputs, by_channel, seed):
+def test_coded_weights(form, levels, outputs, inputs, by_channel, seed):
     random = np.random.default_rng(seed)
     rows = outputs if by_channel else 1
     tables = random.integers(-128, 128, (rows, levels)).astype(np.int8)
-    codes = random.integers(0, levels, (outputs, 5, 2, 3)).astype(np.uint8)
+    codes = random.integers(0, levels, (outputs, inputs, 2, 3)).astype(np.uint8)
     weight = Levels(codes, tables)
-    blocks = -(-outputs // 16)
-    chunks = [(0, blocks)] if blocks < 2 else [(0, 1), (1, blocks)]
+    kept = np.ones((-(-outputs // 16), -(-inputs // 16), 2, 3), bool)
+    chunks = weight_chunks(kept, int(random.integers(1, 30)) * 256)
     coded = encode_weight(weight, form, chunks)
-    expanded = np.concatenate([coded.expand(chunk) for chunk in range(len(chunks))])
-    np.testing.assert_array_equal(expanded, weight.decode())
+    expected = block_weights(weight.decode()).reshape(len(kept), -1, 16, 16)
+    for number, (low, high, first, last) in enumerate(chunks):
+        expanded = coded.expand(number)
+        np.testing.assert_array_equal(expanded, expected[low:high, first:last])
+    assert sum(coded.weights(number) for number in range(len(chunks))) == codes.size
     if form == "codebook":
         width = {1: 1, 2: 2}.get(weight.code_bits, 4)
         assert coded.coded_bytes <= codes.size * width / 8 + tables.nbytes + len(chunks)
 
 
+@given(
+    st.integers(1, 9),
+    st.integers(1, 6),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.integers(1, 40),
+    st.integers(0, 999),
+)
+def test_chunks_of_weights(outputs, inputs, kernel, most, seed):
+    random = np.random.default_rng(seed)
+    kept = random.random((outputs, inputs, *kernel)) < random.random()
+    flat = kept.reshape(outputs, -1)
+    seen = np.zeros_like(flat, int)
+    for low, high, first, last in weight_chunks(kept, 256 * most):
+        part = flat[low:high, first:last]
+        assert part.sum() <= most
+        assert high - low == 1 or (first, last) == (0, flat.shape[1])
+        assert (seen[low:high, :first] == 1).all()  # parts come in their order
+        seen[low:high, first:last] += 1
+    assert (seen == 1).all()
+
+
 def test_a_wide_codebook_is_refused():
     weight = Levels.of(np.arange(-128, 128, dtype=np.int8).reshape(16, 16, 1, 1))
+    whole = whole_weight(weight.codes.shape)
     assert "256 levels need 8 bits" in coding_refusal(weight, "codebook")
     with pytest.raises(EncodingError, match="storage form 'codebook': 256 levels"):
-        encode_weight(weight, "codebook", [(0, 1)])
+        encode_weight(weight, "codebook", [whole])
     assert coding_refusal(weight, "huffman") is None
-    coded = encode_weight(weight, "huffman", [(0, 1)])
-    np.testing.assert_array_equal(coded.expand(0), weight.decode())
+    coded = encode_weight(weight, "huffman", [whole])
+    np.testing.assert_array_equal(coded.expand(0)[0, 0], weight.decode()[:, :, 0, 0])
 
 
 def test_exponents():
@@ -216,17 +241,6 @@ def test_layers_as_json():
         assert layer_from_json(json.loads(json.dumps(layer_to_json(layer)))) == layer
 
 
-def test_neighbouring_micro_ops_add_to_different_accumulators():
-    shape = TileShape(2, 6, 4, 8, (1, 1))
-    assert choose_grouping(np.tile(np.arange(3), 9), shape, 3).columns == 1
-    two = choose_grouping(np.tile(np.arange(2), 9), shape, 3)
-    assert two.rows * two.columns == 2
-    one = choose_grouping(np.zeros(9, np.int64), shape, 3)
-    assert one.rows * one.columns == 3
-    pixel = choose_grouping(np.zeros(9, np.int64), TileShape(1, 1, 3, 3, (1, 1)), 3)
-    assert pixel.copies == 3
-
-
 def test_every_candidate_fits_and_the_default_is_among_them():
     layer = ConvLayer(1, 48, 20, 20, 48, (3, 3), (1, 1), (1, 1, 1, 1), bias=True)
     options = list(candidates(layer, VTA))
@@ -246,24 +260,12 @@ def test_listing():
     builder.immediate(AluOpcode.SHR, -3, 5, 7).flags.pop_prev = True
     lines = list(disassemble(builder.finish()))
     assert lines[0] == "; first tile"
-    assert "UOP[0] uops[0] 1 x 1" in lines[1]
+    assert "UOP[0] uops[0] 1 x 2" in lines[1]
     assert "reset uop[0:1] x 1 x 7 dst +0 +1" in lines[2]
     assert "INP[1] input[2] 3 x 4 stride 5 pad 1 0 2 0" in lines[3]
     assert lines[3].endswith("push next")
-    assert "SHR -3 uop[1:2] x 1 x 7 dst +0 +1 src +0 +1" in lines[5]
-    assert lines[-1].split()[:3] == ["6", "compute", "FINISH"]
-
-
-def test_micro_ops_are_loaded_again_where_the_buffer_was_full():
-    builder = StreamBuilder(VTA)
-    for start in range(3):
-        builder.micro_ops(micro_ops(np.arange(1000) + start))
-    assert builder.micro_ops(micro_ops(np.arange(1000) + 2)) == (0, 1000)
-    assert builder.micro_ops(micro_ops(np.arange(1000))) == (1000, 2000)
-    stream = builder.finish()
-    assert len(stream.micro_ops) == 3000  # stored once
-    assert len(stream.words) == 5
-    assert stream_timeline(stream, VTA).bytes_read == {Memory.UOP: 16000}
+    assert "SHR -3 uop[1:2] x 1 x 7 dst +0 +1 src +0 +1" in lines[4]
+    assert lines[-1].split()[:3] == ["5", "compute", "FINISH"]
 
 
 def test_memory_is_mapped_by_allocations():

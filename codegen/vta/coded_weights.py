@@ -2,26 +2,31 @@
 
 A code is looked up in a table of int8 levels: one table for the layer, or one for each output
 channel where a scale of the channel was folded into the weights. The codes stand in chunks, one for
-each stream that the device runs, so that a chunk can be expanded by itself.
+each stream that the device runs, so that a chunk can be expanded by itself. Within an output they
+stand by input block, kernel row and kernel column, then by channel of the block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dcc.codegen import huffman
+from dcc.codegen import bitstream, huffman
 from dcc.codegen.code_grid import code_width
 from dcc.errors import EncodingError
 from dcc.targets.vta.isa import BLOCK
 
+_COUNTED = 1 << 22  # codes at a time
+
 CodedForm = Literal["codebook", "huffman"]
 Int8 = npt.NDArray[np.int8]
 Bytes = npt.NDArray[np.uint8]
+Shape = tuple[int, int, int, int]
+"""Outputs, inputs, kernel rows, kernel columns."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,21 @@ def look_up(codes: npt.NDArray[np.uint8], tables: Int8, first: int) -> Int8:
     """Levels of ``codes``, whose first output is number ``first``."""
     if len(tables) == 1:
         return tables[0][codes]
-    rows = np.arange(first, first + len(codes))
-    return tables[rows[:, None, None, None], codes]
+    rows = np.arange(first, first + len(codes)).reshape(-1, *[1] * (codes.ndim - 1))
+    return tables[rows, codes]
+
+
+class Chunk(NamedTuple):
+    """A part of a weight: output blocks ``low`` to ``high``, positions ``first`` to ``last``.
+
+    Both ends are one past the last. A position is an input block at a place of the kernel: number
+    (input block * kernel rows + row) * kernel columns + column.
+    """
+
+    low: int
+    high: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -71,8 +89,6 @@ class CodedWeight:
     ----------
     shape
         Of the whole weight.
-    chunks
-        Output blocks of each chunk: first, one past the last.
     payloads
         Bytes of each chunk.
     lengths
@@ -80,31 +96,34 @@ class CodedWeight:
     """
 
     form: CodedForm
-    shape: tuple[int, int, int, int]
+    shape: Shape
     tables: Int8
-    chunks: tuple[tuple[int, int], ...]
+    chunks: tuple[Chunk, ...]
     payloads: tuple[Bytes, ...]
     lengths: npt.NDArray[np.uint8]
 
     def outputs(self, chunk: int) -> tuple[int, int]:
         """Output channels of a chunk: first, one past the last."""
-        low, high = self.chunks[chunk]
-        return low * BLOCK, min(high * BLOCK, self.shape[0])
+        return _outputs(self.chunks[chunk], self.shape)
 
     def weights(self, chunk: int) -> int:
         """How many weights a chunk has."""
         low, high = self.outputs(chunk)
-        return (high - low) * self.shape[1] * self.shape[2] * self.shape[3]
+        return (high - low) * int(_channels(self.chunks[chunk], self.shape).sum())
 
     def expand(self, chunk: int) -> Int8:
-        """Weights of a chunk, shape (outputs of the chunk, inputs, rows, columns)."""
+        """Blocks of a chunk, shape (output blocks, positions, 16 outputs, 16 inputs)."""
         low, high = self.outputs(chunk)
-        count, payload = self.weights(chunk), self.payloads[chunk]
+        count, payload = self.weights(chunk), self.payloads[chunk].tobytes()
         if self.form == "huffman":
-            codes = huffman.decode(payload.tobytes(), self.lengths, count).astype(np.uint8)
+            codes = huffman.decode(payload, self.lengths, count)
         else:
-            codes = _unpack(payload, self._width, count)
-        return look_up(codes.reshape(high - low, *self.shape[1:]), self.tables, low)
+            codes = bitstream.unpack(payload, self._width, count)
+        part, there = self.chunks[chunk], _channels(self.chunks[chunk], self.shape)
+        rows = codes.astype(np.uint8).reshape(high - low, -1)
+        grid = np.zeros(((part.high - part.low) * BLOCK, len(there), BLOCK), dtype=np.int8)
+        grid[: high - low, there] = look_up(rows, self.tables, low)
+        return grid.reshape(-1, BLOCK, len(there), BLOCK).transpose(0, 2, 1, 3)
 
     @property
     def coded_bytes(self) -> int:
@@ -117,10 +136,14 @@ class CodedWeight:
         return code_width(max((self.tables.shape[1] - 1).bit_length(), 1))
 
 
-def encode_weight(
-    levels: Levels, form: CodedForm, chunks: Sequence[tuple[int, int]]
-) -> CodedWeight:
-    """Code a weight in chunks of output blocks.
+def whole_weight(shape: Shape) -> Chunk:
+    """Give the chunk that is everything."""
+    outputs, inputs, rows, columns = shape
+    return Chunk(0, -(-outputs // BLOCK), 0, -(-inputs // BLOCK) * rows * columns)
+
+
+def encode_weight(levels: Levels, form: CodedForm, chunks: Sequence[Chunk]) -> CodedWeight:
+    """Code a weight in chunks.
 
     Raises
     ------
@@ -130,19 +153,18 @@ def encode_weight(
     refusal = coding_refusal(levels, form)
     if refusal:
         raise EncodingError(f"storage form '{form}': {refusal}")
-    shape = levels.codes.shape
-    assert len(shape) == 4
     lengths = np.zeros(0, dtype=np.uint8)
     if form == "huffman":
-        counts = np.bincount(levels.codes.reshape(-1), minlength=levels.tables.shape[1])
-        lengths = huffman.code_lengths(counts)
+        lengths = huffman.code_lengths(_counts(levels))
     payloads = []
-    for low, high in chunks:
-        codes = levels.codes[low * BLOCK : high * BLOCK].reshape(-1)
+    for chunk in chunks:
+        codes = _codes(levels.codes, chunk)
         if form == "huffman":
-            payloads.append(np.frombuffer(huffman.encode(codes, lengths), dtype=np.uint8))
+            data = huffman.encode(codes, lengths)
         else:
-            payloads.append(_pack(codes, code_width(levels.code_bits)))
+            data = bitstream.pack(codes, code_width(levels.code_bits))
+        payloads.append(np.frombuffer(data, dtype=np.uint8))
+    shape = _shape(levels.codes)
     return CodedWeight(form, shape, levels.tables, tuple(chunks), tuple(payloads), lengths)
 
 
@@ -154,17 +176,37 @@ def coding_refusal(levels: Levels, form: CodedForm) -> str | None:
     return None
 
 
-def _pack(codes: npt.NDArray[np.uint8], width: int) -> Bytes:
-    per_byte = 8 // width
-    padded = np.zeros(-(-len(codes) // per_byte) * per_byte, dtype=np.uint8)
-    padded[: len(codes)] = codes
-    parts = padded.reshape(-1, per_byte) << (np.arange(per_byte, dtype=np.uint8) * width)
-    packed: Bytes = np.bitwise_or.reduce(parts, axis=1).astype(np.uint8)
-    return packed
+def _counts(levels: Levels) -> npt.NDArray[np.int64]:
+    """How often each code occurs."""
+    flat = levels.codes.reshape(-1)
+    counts = np.zeros(levels.tables.shape[1], dtype=np.int64)
+    for start in range(0, len(flat), _COUNTED):
+        counts += np.bincount(flat[start : start + _COUNTED], minlength=len(counts))
+    return counts
 
 
-def _unpack(payload: Bytes, width: int, count: int) -> npt.NDArray[np.uint8]:
-    shifts = np.arange(8 // width, dtype=np.uint8) * width
-    codes = payload[:, None] >> shifts & np.uint8((1 << width) - 1)
-    flat: npt.NDArray[np.uint8] = codes.reshape(-1)[:count].astype(np.uint8)
-    return flat
+def _shape(codes: npt.NDArray[np.uint8]) -> Shape:
+    outputs, inputs, rows, columns = codes.shape
+    return outputs, inputs, rows, columns
+
+
+def _outputs(chunk: Chunk, shape: Shape) -> tuple[int, int]:
+    return chunk.low * BLOCK, min(chunk.high * BLOCK, shape[0])
+
+
+def _channels(chunk: Chunk, shape: Shape) -> npt.NDArray[np.bool_]:
+    """Which channels of each position exist, shape (positions, 16)."""
+    blocks = np.arange(chunk.first, chunk.last) // (shape[2] * shape[3])
+    return blocks[:, None] * BLOCK + np.arange(BLOCK) < shape[1]
+
+
+def _codes(codes: npt.NDArray[np.uint8], chunk: Chunk) -> npt.NDArray[np.uint8]:
+    """Codes of a chunk in their order, one axis."""
+    shape = _shape(codes)
+    low, high = _outputs(chunk, shape)
+    inputs = -(-shape[1] // BLOCK)
+    padded = np.zeros((high - low, inputs * BLOCK, *shape[2:]), dtype=np.uint8)
+    padded[:, : shape[1]] = codes[low:high]
+    grid = padded.reshape(high - low, inputs, BLOCK, *shape[2:]).transpose(0, 1, 3, 4, 2)
+    part = grid.reshape(high - low, -1, BLOCK)[:, chunk.first : chunk.last]
+    return part[:, _channels(chunk, shape)].reshape(-1)

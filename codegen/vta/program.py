@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dcc.codegen.vta.coded_weights import CodedWeight
+from dcc.codegen.vta.coded_weights import Chunk, CodedWeight
 from dcc.codegen.vta.stream import Stream
 
 Array = npt.NDArray[Any]
@@ -40,7 +40,8 @@ class Operation:
     input_shapes, output_shape
         Packed tensors of int8: (batch, channels / 16, height, width, 16).
     streams
-        One for each chunk of output blocks; a single one where the weights are not coded.
+        One for each chunk of the weights: those that the host expands one after the other, or that
+        one allocation holds.
     constants
         Buffers of the streams by name, besides activations, micro-ops and coded weights.
     order
@@ -147,7 +148,7 @@ def _coded_from_json(facts: Mapping[str, Any], fetch: Fetch) -> CodedWeight:
         facts["form"],
         (outputs, inputs, rows, columns),
         fetch(facts["tables"]),
-        tuple((low, high) for low, high in facts["chunks"]),
+        tuple(Chunk(*chunk) for chunk in facts["chunks"]),
         tuple(fetch(place) for place in facts["payloads"]),
         fetch(facts["lengths"]),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from dcc.codegen.vta.buffers import UOPS
 from dcc.codegen.vta.instructions import (
     Alu,
     Finish,
@@ -17,13 +18,12 @@ from dcc.codegen.vta.instructions import (
     Transfer,
     encode_stream,
 )
+from dcc.codegen.vta.microop_buffer import plan_batches
 from dcc.errors import EncodingError
 from dcc.targets.vta.device import Accelerator
-from dcc.targets.vta.isa import ELEMENT_BYTES, AluOpcode, Memory, Words
+from dcc.targets.vta.isa import ELEMENT_BYTES, AluOpcode, Memory, Queue, Words, queue_of
 
 MicroOps = npt.NDArray[np.uint32]
-UOPS = "uops"
-"""Buffer of the micro-ops of a stream."""
 
 
 def micro_ops(dst: npt.ArrayLike, src: npt.ArrayLike = 0, wgt: npt.ArrayLike = 0) -> MicroOps:
@@ -102,55 +102,46 @@ def place(words: Words, places: npt.NDArray[np.int16], addresses: Sequence[int])
 
 @dataclass
 class StreamBuilder:
-    """Collects instructions; loads micro-ops when a list of them is first asked for.
+    """Collects instructions; where they need micro-ops, LOADs of these are put between them.
 
-    Micro-ops stay in their buffer until it is full; then it is filled from its start again. Their
-    loads run in the compute queue, as do their readers, so no token is needed.
+    Those run in the compute queue, as do their readers, so no token is needed.
     """
 
     device: Accelerator
     instructions: list[Instruction] = field(default_factory=list)
     label: str = ""
-    _stored: dict[bytes, int] = field(default_factory=dict)
-    _resident: dict[bytes, int] = field(default_factory=dict)
-    _used: int = 0
-    _total: int = 0
+    _numbers: dict[bytes, int] = field(default_factory=dict)
+    _needs: dict[int, int] = field(default_factory=dict)
 
-    def emit(self, instruction: Instruction) -> Instruction:
-        """Append an instruction; it belongs to the tile ``label``."""
+    def emit(self, instruction: Instruction, words: MicroOps | None = None) -> Instruction:
+        """Append an instruction, which belongs to the tile ``label``.
+
+        Parameters
+        ----------
+        words
+            Micro-ops of a GEMM or ALU instruction; where they stand is known at the end.
+        """
         instruction.label = instruction.label or self.label
+        if words is not None:
+            limit = self.device.limits.micro_ops
+            if len(words) > limit:
+                raise EncodingError(
+                    f"VTA stream: {len(words)} micro-ops at once, at most {limit} fit"
+                )
+            number = self._numbers.setdefault(words.tobytes(), len(self._numbers))
+            self._needs[len(self.instructions)] = number
         self.instructions.append(instruction)
         return instruction
 
-    def micro_ops(self, words: MicroOps) -> tuple[int, int]:
-        """Make sure that a list of micro-ops is loaded; return its begin and end."""
-        key, count = words.tobytes(), len(words)
-        limit = self.device.limits.micro_ops
-        if count > limit:
-            raise EncodingError(f"VTA stream: {count} micro-ops at once, at most {limit} fit")
-        if key not in self._resident:
-            if self._used + count > limit:
-                self._resident.clear()
-                self._used = 0
-            if key not in self._stored:
-                self._stored[key] = self._total
-                self._total += count
-            self.emit(Transfer(Memory.UOP, self._used, UOPS, self._stored[key], 1, count, count))
-            self._resident[key] = self._used
-            self._used += count
-        begin = self._resident[key]
-        return begin, begin + count
-
     def reset(self, start: int, count: int) -> Instruction:
         """Set ``count`` accumulators from ``start`` on to zero."""
-        loop = self.micro_ops(micro_ops(start))
-        return self.emit(Gemm(loop, (1, count), (0, 1), reset=True))
+        return self.emit(Gemm((0, 1), (1, count), (0, 1), reset=True), micro_ops(start))
 
     def immediate(self, operation: AluOpcode, number: int, start: int, count: int) -> Instruction:
         """Combine ``count`` accumulators from ``start`` on with a number."""
-        loop = self.micro_ops(micro_ops(start, start))
         return self.emit(
-            Alu(loop, (1, count), (0, 1), (0, 1), operation=operation, immediate=number)
+            Alu((0, 1), (1, count), (0, 1), (0, 1), operation=operation, immediate=number),
+            micro_ops(start, start),
         )
 
     def finish(self) -> Stream:
@@ -160,38 +151,58 @@ class StreamBuilder:
         that does.
         """
         flags = Flags()
-        queues = [_queue(instruction) for instruction in self.instructions]
-        if "load" in queues:
+        queues = {queue_of({"opcode": each.opcode, **each.values()}) for each in self.instructions}
+        if Queue.LOAD in queues:
             self.emit(Transfer(Memory.INP, flags=Flags(push_next=True), label="end"))
             flags.pop_prev = True
-        if "store" in queues:
+        if Queue.STORE in queues:
             self.emit(Transfer(Memory.OUT, flags=Flags(push_prev=True), label="end"))
             flags.pop_next = True
         self.emit(Finish(flags))
-        return self._stream()
+        return _stream(*self._with_micro_ops())
 
-    def _stream(self) -> Stream:
-        names: list[str] = []
-        places = np.full(len(self.instructions), -1, dtype=np.int16)
-        for number, instruction in enumerate(self.instructions):
-            if isinstance(instruction, Transfer) and instruction.columns:
-                if instruction.buffer not in names:
-                    names.append(instruction.buffer)
-                places[number] = names.index(instruction.buffer)
-        stored = np.frombuffer(b"".join(self._stored), dtype=np.uint32)
-        return Stream(
-            encode_stream(self.instructions),
-            tuple(names),
-            places,
-            stored.copy(),
-            tuple(instruction.label for instruction in self.instructions),
-        )
+    def _with_micro_ops(self) -> tuple[list[Instruction], MicroOps]:
+        """Put the LOADs of micro-ops in; return the instructions and the micro-ops in DRAM."""
+        lists = list(self._numbers)
+        sizes = [len(each) // ELEMENT_BYTES[Memory.UOP] for each in lists]
+        needs = [self._needs.get(place) for place in range(len(self.instructions))]
+        batches, begins = plan_batches(needs, sizes, self.device.limits.micro_ops)
+        stored: dict[bytes, int] = {}
+        total = 0
+        loads: dict[int, Transfer] = {}
+        for batch in batches:
+            data = b"".join(lists[number] for number in batch.lists)
+            count = len(data) // ELEMENT_BYTES[Memory.UOP]
+            if data not in stored:
+                stored[data] = total
+                total += count
+            load = Transfer(Memory.UOP, batch.start, UOPS, stored[data], 1, count, count)
+            load.label = self.instructions[batch.before].label
+            loads[batch.before] = load
+        found: list[Instruction] = []
+        for place, instruction in enumerate(self.instructions):
+            if place in loads:
+                found.append(loads[place])
+            if isinstance(instruction, Gemm | Alu):
+                number = needs[place]
+                assert number is not None
+                instruction.micro_ops = begins[place], begins[place] + sizes[number]
+            found.append(instruction)
+        return found, np.frombuffer(b"".join(stored), dtype=np.uint32).copy()
 
 
-def _queue(instruction: Instruction) -> str:
-    if isinstance(instruction, Transfer):
-        if instruction.memory == Memory.OUT:
-            return "store"
-        if instruction.memory in (Memory.INP, Memory.WGT):
-            return "load"
-    return "compute"
+def _stream(instructions: Sequence[Instruction], words: MicroOps) -> Stream:
+    names: list[str] = []
+    places = np.full(len(instructions), -1, dtype=np.int16)
+    for number, instruction in enumerate(instructions):
+        if isinstance(instruction, Transfer) and instruction.columns:
+            if instruction.buffer not in names:
+                names.append(instruction.buffer)
+            places[number] = names.index(instruction.buffer)
+    return Stream(
+        encode_stream(list(instructions)),
+        tuple(names),
+        places,
+        words,
+        tuple(instruction.label for instruction in instructions),
+    )

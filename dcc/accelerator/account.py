@@ -21,15 +21,12 @@ class StreamRun:
         Of the host, in cycles of the device's clock.
     coded_bytes, bytes_expanded
         What the host read and wrote.
-    alternates
-        Whether the next stream's weights go to the other half of the buffer.
     """
 
     timeline: Timeline | None
     expand_cycles: float = 0.0
     coded_bytes: int = 0
     bytes_expanded: int = 0
-    alternates: bool = False
 
 
 @dataclass
@@ -116,8 +113,7 @@ def overlapped_cycles(streams: Sequence[StreamRun]) -> float:
     ready = ended = before = 0.0
     for run in streams:
         # The half that this stream's weights go to was read by the stream before the last.
-        start = max(ready, before if run.alternates else ended)
-        ready = start + run.expand_cycles
+        ready = max(ready, before) + run.expand_cycles
         before = ended
         cycles = run.timeline.cycles if run.timeline is not None else 0.0
         ended = max(ended, ready) + cycles

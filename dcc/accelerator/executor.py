@@ -7,23 +7,22 @@ the host's cache.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from dcc.accelerator.account import OperationRun, StreamRun
-from dcc.codegen.vta.blocks import block_weights
+from dcc.codegen.vta.buffers import DIGITS, INPUT, OUTPUT, RESIDUAL, SUMS, UOPS, WEIGHTS
 from dcc.codegen.vta.program import Operation
-from dcc.codegen.vta.stream import UOPS
 from dcc.targets.vta.device import VTA, Accelerator
 from dcc.targets.vta.driver import Buffer, Driver
 
 Int8 = npt.NDArray[np.int8]
-WEIGHTS, OUTPUT = "weights", "output"
-INPUTS = ("input", "residual")
+INPUTS = (INPUT, RESIDUAL)
 
 
 @dataclass
@@ -33,7 +32,6 @@ class _Placed:
     buffers: dict[str, Buffer]
     code: list[Buffer]
     counts: list[int]
-    halves: list[int] = field(default_factory=list)
 
 
 class Executor:
@@ -67,18 +65,15 @@ class Executor:
         for name, array in zip(INPUTS, inputs, strict=False):
             self._fill(placed.buffers[name], array)
         run = OperationRun(operation.name)
-        expanding = self._start_expanding(operation, 0, placed)
+        expanding = self._start_expanding(operation, 0)
         for chunk in range(len(operation.streams)):
             if expanding is not None:
                 expanding.result()
-                following = chunk + 1 < len(operation.streams)
-                overlapped = following and placed.halves[chunk] != placed.halves[chunk + 1]
-                if overlapped:
-                    expanding = self._start_expanding(operation, chunk + 1, placed)
+                # The other half was read by the stream before this one.
+                if chunk + 1 < len(operation.streams):
+                    expanding = self._start_expanding(operation, chunk + 1)
             self.driver.run(placed.code[chunk], placed.counts[chunk])
             run.streams.append(self._account(operation, chunk))
-            if expanding is not None and following and not overlapped:
-                expanding = self._start_expanding(operation, chunk + 1, placed)
         result = placed.buffers[OUTPUT]
         self.driver.invalidate(result)
         output.reshape(-1).view(np.uint8)[:] = result.view[: output.nbytes]
@@ -89,8 +84,7 @@ class Executor:
         self._worker.shutdown()
         for placed in self._placed.values():
             for buffer in (*placed.buffers.values(), *placed.code):
-                if buffer is not self._expanded:
-                    self.driver.free(buffer)
+                self.driver.free(buffer)
         self._placed.clear()
         if self._expanded is not None:
             self.driver.free(self._expanded)
@@ -100,35 +94,56 @@ class Executor:
         if number in self._placed:
             return self._placed[number]
         operation = self.operations[number]
-        buffers: dict[str, Buffer] = {}
-        for name, array in operation.constants.items():
-            buffers[name] = self._buffer(array)
-        for name, shape in zip(INPUTS, operation.input_shapes, strict=False):
-            buffers[name] = self.driver.allocate(int(np.prod(shape)))
-        buffers[OUTPUT] = self.driver.allocate(int(np.prod(operation.output_shape)))
-        placed = _Placed(buffers, [], [])
-        if operation.coded is not None:
-            buffers[WEIGHTS] = self._double_buffer()
-            placed.halves = self._halves(operation)
+        placed = _Placed(self._buffers(operation), [], [])
         for chunk, stream in enumerate(operation.streams):
-            uops = self._buffer(stream.micro_ops)
-            buffers[f"{UOPS} {chunk}"] = uops
-            addresses = {name: buffer.physical for name, buffer in buffers.items()}
-            addresses[UOPS] = uops.physical
-            if placed.halves:
-                addresses[WEIGHTS] += placed.halves[chunk]
+            addresses = {name: buffer.physical for name, buffer in placed.buffers.items()}
+            addresses[WEIGHTS] = self._weights_at(operation, placed, chunk)
+            addresses[UOPS] = self._shared(placed, stream.micro_ops).physical
             words = stream.placed(addresses)
             placed.code.append(self._buffer(words.astype("<u8")))
             placed.counts.append(len(words))
         self._placed[number] = placed
         return placed
 
-    def _halves(self, operation: Operation) -> list[int]:
-        """Offset of each chunk in the double buffer; all 0 where one fills more than half."""
-        half = self.device.expand_bytes // 2
-        sizes = np.diff(operation.starts) * 256
-        overlap = len(sizes) > 1 and int(sizes.max()) <= half
-        return [half * (chunk % 2) if overlap else 0 for chunk in range(len(sizes))]
+    def _buffers(self, operation: Operation) -> dict[str, Buffer]:
+        """Place constants and tensors."""
+        buffers: dict[str, Buffer] = {}
+        for name, array in operation.constants.items():
+            if name != WEIGHTS:
+                buffers[name] = self._buffer(array)
+        for name, shape in zip(INPUTS, operation.input_shapes, strict=False):
+            buffers[name] = self.driver.allocate(int(np.prod(shape)))
+        result = int(np.prod(operation.output_shape))
+        buffers[OUTPUT] = self.driver.allocate(result)
+        if any(SUMS in stream.buffers for stream in operation.streams):
+            buffers[SUMS] = self.driver.allocate(result * DIGITS)
+        for name in (OUTPUT, SUMS):
+            if name in buffers:
+                # Nothing that a cache still holds of these pages may come over what is stored.
+                self.driver.flush(buffers[name])
+        return buffers
+
+    def _weights_at(self, operation: Operation, placed: _Placed, chunk: int) -> int:
+        """Place the weights of a chunk, unless the host expands them; return their address."""
+        if operation.coded is not None:
+            return self._double_buffer().physical + self._half(chunk)
+        if WEIGHTS not in operation.constants:
+            return 0
+        blocks = slice(*operation.starts[chunk : chunk + 2])
+        buffer = self._buffer(operation.constants[WEIGHTS][blocks])
+        placed.buffers[f"{WEIGHTS} {chunk}"] = buffer
+        return buffer.physical
+
+    def _shared(self, placed: _Placed, micro_ops: npt.NDArray[np.uint32]) -> Buffer:
+        """Place micro-ops; streams of the same ones share them."""
+        key = f"{UOPS} {hashlib.sha256(micro_ops.tobytes()).hexdigest()}"
+        if key not in placed.buffers:
+            placed.buffers[key] = self._buffer(micro_ops)
+        return placed.buffers[key]
+
+    def _half(self, chunk: int) -> int:
+        """Offset of a chunk in the double buffer."""
+        return self.device.expand_bytes // 2 * (chunk % 2)
 
     def _double_buffer(self) -> Buffer:
         if self._expanded is None:
@@ -145,16 +160,14 @@ class Executor:
         buffer.view[: len(data)] = data
         self.driver.flush(buffer)
 
-    def _start_expanding(
-        self, operation: Operation, chunk: int, placed: _Placed
-    ) -> Future[None] | None:
+    def _start_expanding(self, operation: Operation, chunk: int) -> Future[None] | None:
         """Expand a chunk on the worker thread; None where nothing is coded."""
         if operation.coded is None:
             return None
-        return self._worker.submit(self._expand, operation, chunk, placed.halves[chunk])
+        return self._worker.submit(self._expand, operation, chunk)
 
-    def _expand(self, operation: Operation, chunk: int, offset: int) -> None:
-        blocks = expanded_blocks(operation, chunk)
+    def _expand(self, operation: Operation, chunk: int) -> None:
+        blocks, offset = expanded_blocks(operation, chunk), self._half(chunk)
         buffer = self._double_buffer()
         data = blocks.reshape(-1).view(np.uint8)
         buffer.view[offset : offset + len(data)] = data
@@ -172,14 +185,15 @@ class Executor:
             run.coded_bytes = coded.payloads[chunk].nbytes
             if chunk == 0:
                 run.coded_bytes += coded.tables.nbytes + coded.lengths.nbytes
-            run.alternates = self._halves(operation)[-1] != 0
         return run
 
 
 def expanded_blocks(operation: Operation, chunk: int) -> Int8:
     """Weight blocks of a chunk in the order of the device's loads, shape (blocks, 16, 16)."""
-    assert operation.coded is not None
-    grid = block_weights(operation.coded.expand(chunk))
+    coded = operation.coded
+    assert coded is not None
     order = operation.order[operation.starts[chunk] : operation.starts[chunk + 1]].astype(np.int64)
-    order[:, 0] -= operation.coded.chunks[chunk][0]
-    return np.ascontiguousarray(grid[tuple(order.T)])
+    part = coded.chunks[chunk]
+    position = (order[:, 1] * coded.shape[2] + order[:, 2]) * coded.shape[3] + order[:, 3]
+    blocks = coded.expand(chunk)[order[:, 0] - part.low, position - part.first]
+    return np.ascontiguousarray(blocks)

@@ -14,11 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dcc.codegen.vta.blocks import pack_activations, unpack_activations
+from dcc.codegen.vta.buffers import DEQUANTIZE, QUANTIZE, RUN
 from dcc.errors import DccError
-
-RUN = "dcc.accelerator.run"
-QUANTIZE = "dcc.accelerator.quantize"
-DEQUANTIZE = "dcc.accelerator.dequantize"
 
 Int8 = npt.NDArray[np.int8]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dcc.accelerator.executor import WEIGHTS, expanded_blocks
+from dcc.accelerator.executor import expanded_blocks
 from dcc.codegen.vta.bias_blocks import from_blocks
 from dcc.codegen.vta.blocks import pack_activations, unpack_activations
+from dcc.codegen.vta.buffers import BIAS, WEIGHTS
 from dcc.codegen.vta.program import Operation
-from dcc.schedules.vta.conv import BIAS
 from dcc.schedules.vta.epilogue import bias_rounds
 from dcc.schedules.vta.layers import ConvLayer, PoolLayer
 from dcc.schedules.vta.operations import layer_from_json

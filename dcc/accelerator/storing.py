@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,18 @@ from dcc.codegen.vta.program import DEVICE, Operation
 
 
 def operations_to_json(operations: Sequence[Operation], section: WeightSection) -> dict[str, Any]:
-    """Describe operations for the metadata; :mod:`dcc.accelerator.loading` reads them back."""
+    """Describe operations for the metadata; :mod:`dcc.accelerator.loading` reads them back.
+
+    Equal arrays stand in the section once: the streams of a large layer differ little.
+    """
+    places: dict[bytes, int] = {}
 
     def store(array: npt.NDArray[Any]) -> dict[str, Any]:
         data = np.ascontiguousarray(array)
-        place = section.add(data) if data.nbytes else 0
-        return {"offset": place, "shape": list(data.shape), "dtype": data.dtype.name}
+        key = hashlib.sha256(data.tobytes()).digest()
+        if key not in places:
+            places[key] = section.add(data) if data.nbytes else 0
+        return {"offset": places[key], "shape": list(data.shape), "dtype": data.dtype.name}
 
     return {
         "device": DEVICE,

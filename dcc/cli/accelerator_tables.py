@@ -68,9 +68,11 @@ def print_cycles(module: str, reports: Sequence[OperationReport]) -> None:
     )
     columns = ("operation", "cycles", "load", "compute", "store", "expand", "idle", "micro-ops")
     milliseconds = total / VTA.timing.megahertz * 1e-3
+    host = VTA.host
     title = (
         f"{module}: simulated cycles of the accelerator, {milliseconds:.2f} ms at "
-        f"{VTA.timing.megahertz:g} MHz; expansion on the host in the same cycles"
+        f"{VTA.timing.megahertz:g} MHz; expansion on the host in the same cycles, assumed at "
+        f"{host.codebook_weight:g} a weight (codebook), {host.huffman_weight:g} (huffman)"
     )
     print_table(title, (*columns, "utilisation", "form"), rows)
 

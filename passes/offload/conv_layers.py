@@ -10,10 +10,11 @@ from dcc.passes.layer_shapes import dtype_of, shape_of
 from dcc.passes.offload.graph import Graph, name_of
 from dcc.passes.operators.coded_layers import CodedLayer
 from dcc.schedules.vta.layers import ConvLayer
+from dcc.targets.vta.device import Limits
 
 
 def conv_layer(
-    layer: CodedLayer, graph: Graph
+    layer: CodedLayer, graph: Graph, limits: Limits
 ) -> tuple[ConvLayer, relax.Var, list[relax.Var]] | str:
     """Describe a coded layer as a convolution.
 
@@ -50,8 +51,8 @@ def conv_layer(
     if layer.kind == "conv1d":
         strides, dilations, pads = [1, *strides], [1, *dilations], [0, pads[0], 0, pads[1]]
         weight, shape = [*weight[:2], 1, weight[2]], [*shape[:2], 1, shape[2]]
-    if max(pads) > 15:
-        return f"padding of {max(pads)} exceeds the 15 of a load"
+    if max(pads) > limits.pad:
+        return f"padding of {max(pads)} exceeds the {limits.pad} of a load"
     return (
         ConvLayer(
             shape[0],

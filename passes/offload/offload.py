@@ -22,6 +22,7 @@ import tvm
 from tvm import relax
 
 from dcc.codegen.vta.blocks import block_weights
+from dcc.codegen.vta.buffers import DEQUANTIZE, QUANTIZE, RUN
 from dcc.codegen.vta.program import Operation
 from dcc.errors import CompileError
 from dcc.passes.layer_shapes import shape_of
@@ -43,10 +44,6 @@ from dcc.schedules.vta.operations import (
 from dcc.schedules.vta.tiling import Tiling, candidates
 from dcc.targets.target import Target
 from dcc.targets.vta.isa import BLOCK
-
-RUN = "dcc.accelerator.run"
-QUANTIZE = "dcc.accelerator.quantize"
-DEQUANTIZE = "dcc.accelerator.dequantize"
 
 Observe = Callable[[tvm.IRModule], list[list[npt.NDArray[np.floating]]]]
 """Module -> for each calibration input, the tensors that its ``main`` returns."""
@@ -166,6 +163,9 @@ class _Rewriter:
     def _operation(self, placed: Placed) -> Operation | str:
         device = self.options.target.accelerator
         assert device is not None
+        largest = max(_packed_bytes(each, placed) for each in (*placed.inputs, placed.result))
+        if largest > device.limits.allocation:
+            return f"a tensor of {largest:,} bytes exceeds one allocation of the accelerator"
         exponents = [self.exponents[variable] for variable in placed.inputs]
         result = self.exponents[placed.result]
         if placed.kind == "pool":
@@ -193,9 +193,7 @@ class _Rewriter:
         if convolution.bias_blocks and next(candidates(convolution, device), None) is None:
             # As blocks of weights the bias leaves no room for a tile: it is added by the ALU.
             convolution = replace(convolution, bias_blocks=False)
-        form, reason = choose_form(
-            weights, convolution, self.options.storage, self.options.objective
-        )
+        form, reason = choose_form(weights, self.options.storage, self.options.objective)
         tiling = self._tuned(convolution, weights, form)
         if tiling is not None and not tiling.fits(convolution, device):
             tiling = None  # measured for a layer whose bias stands elsewhere
@@ -257,6 +255,12 @@ class _Rewriter:
 
 def _number(value: int) -> relax.Expr:
     return tvm.tirx.IntImm("int64", value)
+
+
+def _packed_bytes(variable: relax.Var, placed: Placed) -> int:
+    """Bytes of a tensor as the accelerator takes it."""
+    shape = shape_of(variable)
+    return math.prod(_packed_shape(shape, placed.rows or len(shape) < 3))
 
 
 def _packed_shape(shape: list[int], rows: bool) -> list[int]:

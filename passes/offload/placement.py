@@ -103,7 +103,7 @@ class _Placement:
         return None
 
     def _convolution(self, variable: relax.Var, layer: CodedLayer) -> Placed | None:
-        found = conv_layer(layer, self.graph)
+        found = conv_layer(layer, self.graph, self.device.limits)
         if isinstance(found, str):
             self.table.say_of_layer(layer.attributes["layer"], f"stays on the host: {found}")
             return None

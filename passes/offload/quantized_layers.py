@@ -15,9 +15,10 @@ from dcc.passes.operators.coded_layers import CodedLayer
 from dcc.passes.weight_table import WeightTable
 from dcc.schedules.vta.layers import ConvLayer, Requantise, Residual, SumLayer
 from dcc.schedules.vta.operations import ConvWeights, bias_in_blocks
+from dcc.targets.vta.device import VTA
 
 MOST_LIFT = 6
-_MOST_SHIFT = 30
+_MOST_SHIFT = 2 * VTA.limits.shift
 _MOST_BIAS = 1 << 30
 
 
@@ -52,7 +53,7 @@ def quantized_convolution(
     if residual is not None:
         lift = int(np.clip(sums - residual, 0, MOST_LIFT))
         rest = Residual(sums - residual - lift, lift)
-        if abs(rest.shift) > 15:
+        if abs(rest.shift) > VTA.limits.shift:
             return f"its sums would be shifted by {rest.shift} bits before the residual"
         sums = residual + lift
     if abs(sums - result) > _MOST_SHIFT:

@@ -7,11 +7,15 @@ from typing import Any
 
 from dcc.codegen.code_grid import code_width
 from dcc.codegen.vta.blocks import block_weights
-from dcc.codegen.vta.coded_weights import CodedForm, coding_refusal, encode_weight
+from dcc.codegen.vta.coded_weights import (
+    CodedForm,
+    coding_refusal,
+    encode_weight,
+    whole_weight,
+)
 from dcc.codegen.vta.program import Operation
 from dcc.errors import CompileError
 from dcc.passes.weight_table import WeightTable
-from dcc.schedules.vta.layers import ConvLayer
 from dcc.schedules.vta.operations import VTA_FORMS, ConvWeights, VtaForm, blocks_kept
 
 
@@ -38,9 +42,7 @@ def check_form(storage: str) -> None:
         raise CompileError(f"unknown storage form '{storage}': expected one of {expected}")
 
 
-def choose_form(
-    weights: ConvWeights, layer: ConvLayer, storage: str, objective: str
-) -> tuple[VtaForm, str]:
+def choose_form(weights: ConvWeights, storage: str, objective: str) -> tuple[VtaForm, str]:
     """Choose the form of a layer, and say why.
 
     ``auto`` takes the fewest bytes from DRAM for size, for energy a codebook where there is one.
@@ -68,7 +70,8 @@ def choose_form(
     coded: tuple[CodedForm, ...] = ("codebook", "huffman")
     for each in coded:
         if coding_refusal(levels, each) is None:
-            sizes[each] = encode_weight(levels, each, [(0, layer.output_blocks)]).coded_bytes
+            chunks = [whole_weight(levels.codes.shape)]
+            sizes[each] = encode_weight(levels, each, chunks).coded_bytes
     return min(sizes, key=lambda each: sizes[each]), "fewest bytes from DRAM"
 
 

@@ -10,15 +10,15 @@ from dcc.targets.vta.isa import AluOpcode
 
 def add_bias(builder: StreamBuilder, base: int, bias: int, blocks: int, pixels: int) -> None:
     """Add accumulator ``bias + b`` to each of the ``pixels`` accumulators of block ``b``."""
-    loop = builder.micro_ops(micro_ops(base, bias))
-    builder.emit(Alu(loop, (blocks, pixels), (pixels, 1), (1, 0), operation=AluOpcode.ADD))
+    add = Alu((0, 1), (blocks, pixels), (pixels, 1), (1, 0), operation=AluOpcode.ADD)
+    builder.emit(add, micro_ops(base, bias))
 
 
 def add_copies(builder: StreamBuilder, base: int, count: int, copies: int) -> None:
     """Add the further copies of ``count`` accumulators to the first."""
     for copy in range(1, copies):
-        loop = builder.micro_ops(micro_ops(base, base + copy * count))
-        builder.emit(Alu(loop, (1, count), (0, 1), (0, 1), operation=AluOpcode.ADD))
+        add = Alu((0, 1), (1, count), (0, 1), (0, 1), operation=AluOpcode.ADD)
+        builder.emit(add, micro_ops(base, base + copy * count))
 
 
 def shift(builder: StreamBuilder, amount: int, base: int, count: int) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from dcc.targets.vta.device import VTA
 from dcc.targets.vta.isa import BLOCK
 
-_MOST_SHIFT = 15
+_MOST_SHIFT = VTA.limits.shift
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class ConvLayer:
         Top, left, bottom, right.
     bias_blocks
         Whether the matrix unit adds the bias, from blocks of weights, instead of the ALU.
+    sums_in, sums_out
+        Whether a stream goes on with the sums that another left, and leaves its own to the next.
     """
 
     batch: int
@@ -78,6 +81,8 @@ class ConvLayer:
     requantise: Requantise = field(default_factory=Requantise)
     residual: Residual | None = None
     bias_blocks: bool = False
+    sums_in: bool = False
+    sums_out: bool = False
 
     @property
     def input_blocks(self) -> int:
@@ -108,6 +113,11 @@ class ConvLayer:
         """Columns of the result."""
         room = self.width + self.pads[1] + self.pads[3] - self.span[1]
         return room // self.strides[1] + 1
+
+    @property
+    def identities(self) -> int:
+        """Blocks at the end of WGT that tensors are added through."""
+        return int(self.residual is not None) + int(self.sums_in)
 
     @property
     def micro_ops(self) -> int:

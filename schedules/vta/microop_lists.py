@@ -7,9 +7,11 @@ output blocks innermost and, where there are few of them, a group of pixels of i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,9 @@ import numpy.typing as npt
 Blocks = npt.NDArray[np.int64]
 """Shape (blocks, 4): output block, input block, kernel row, kernel column; in that order sorted by
 the last three first."""
+
+_CYCLES_OF_MICRO_OP = 0.6  # half a beat of its LOAD
+_CYCLES_OF_LIST = 30  # dispatch of an instruction, latency of a LOAD
 
 
 @dataclass(frozen=True)
@@ -74,24 +79,89 @@ def groupings(shape: TileShape) -> Iterator[Grouping]:
     yield Grouping(shape.rows, shape.columns, 3)
 
 
-def choose_grouping(outputs: Blocks, shape: TileShape, distance: int) -> Grouping:
-    """Take the shortest list in which no accumulator comes again too soon.
+@dataclass(frozen=True)
+class Run:
+    """Some weight blocks of a step, one behind the other in a list.
+
+    Attributes
+    ----------
+    blocks
+        Their numbers in the step.
+    """
+
+    blocks: tuple[int, ...]
+    grouping: Grouping
+
+
+def arrange(outputs: Blocks, shape: TileShape, distance: int) -> tuple[Run, ...]:
+    """Order the weight blocks of a step so that no accumulator comes again too soon.
+
+    The fewer pixels a list covers by itself, the shorter it is; but then blocks of the same output
+    must not be neighbours. Blocks that find no others to stand between go to a list of their own.
 
     Parameters
     ----------
     outputs
-        Output block of each weight block, in the order of the list.
+        Output block of each weight block.
+    distance
+        Micro-ops that must lie between two updates of an accumulator, counting one of them.
     """
-    return _choose(outputs.tobytes(), shape, distance)
+    return _arrange(outputs.tobytes(), shape, distance)
 
 
 @lru_cache(maxsize=4096)
-def _choose(outputs: bytes, shape: TileShape, distance: int) -> Grouping:
+def _arrange(outputs: bytes, shape: TileShape, distance: int) -> tuple[Run, ...]:
     array = np.frombuffer(outputs, dtype=np.int64)
+    every = tuple(range(len(array)))
+    options: list[tuple[Run, ...]] = []
     for grouping in groupings(shape):
         if _far_enough(array, grouping, shape, distance):
-            return grouping
-    raise AssertionError("copies keep every accumulator far enough")
+            options.append((Run(every, grouping),))
+            break
+    last = options[0][0].grouping
+    for grouping in groupings(shape):
+        apart = -(-distance // (grouping.rows * grouping.columns))
+        if apart == 1 or grouping.copies > 1 or grouping == last:
+            break
+        order, rest = _spread(array.tolist(), apart)
+        tail = (Run(tuple(rest), _alone(shape, distance)),) if rest else ()
+        options.append((Run(tuple(order), grouping), *tail))
+    return min(options, key=_cost)
+
+
+def _spread(outputs: Sequence[int], apart: int) -> tuple[list[int], list[int]]:
+    """Order blocks so that those of one output stand ``apart``; return what is left over, too."""
+    waiting: dict[int, deque[int]] = {}
+    for number, output in enumerate(outputs):
+        waiting.setdefault(output, deque()).append(number)
+    heap = [(-len(numbers), output) for output, numbers in waiting.items()]
+    heapify(heap)
+    order: list[int] = []
+    resting: deque[int] = deque()
+    while heap:
+        _, output = heappop(heap)
+        order.append(waiting[output].popleft())
+        resting.append(output)
+        if len(resting) == apart:
+            rested = resting.popleft()
+            if waiting[rested]:
+                heappush(heap, (-len(waiting[rested]), rested))
+    return order, [number for numbers in waiting.values() for number in numbers]
+
+
+def _alone(shape: TileShape, distance: int) -> Grouping:
+    """Shortest grouping for any blocks at all."""
+    return next(
+        grouping
+        for grouping in groupings(shape)
+        if max(grouping.rows * grouping.columns, grouping.copies) >= distance
+    )
+
+
+def _cost(runs: tuple[Run, ...]) -> float:
+    """Cycles for the micro-ops of some runs, and for each instruction."""
+    micro_ops = sum(len(run.blocks) * run.grouping.rows * run.grouping.columns for run in runs)
+    return _CYCLES_OF_MICRO_OP * micro_ops + _CYCLES_OF_LIST * len(runs)
 
 
 def _far_enough(outputs: Blocks, grouping: Grouping, shape: TileShape, distance: int) -> bool:

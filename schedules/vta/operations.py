@@ -10,10 +10,13 @@ import numpy.typing as npt
 
 from dcc.codegen.vta.bias_blocks import LARGEST, constant_input, to_blocks
 from dcc.codegen.vta.blocks import block_weights
-from dcc.codegen.vta.coded_weights import CodedForm, Levels, coding_refusal, encode_weight
+from dcc.codegen.vta.buffers import BIAS, IDENTITY, ONES, UNIT, WEIGHTS
+from dcc.codegen.vta.coded_weights import Chunk, CodedForm, Levels, coding_refusal, encode_weight
 from dcc.codegen.vta.program import Operation
+from dcc.codegen.vta.stream import Stream
 from dcc.errors import CompileError
-from dcc.schedules.vta.conv import BIAS, IDENTITY, ONES, WEIGHTS, conv_stream
+from dcc.schedules.vta.chunks import chunk_blocks, chunk_layer, weight_chunks
+from dcc.schedules.vta.conv import conv_stream
 from dcc.schedules.vta.epilogue import bias_rounds
 from dcc.schedules.vta.layers import (
     ConvLayer,
@@ -92,27 +95,20 @@ def conv_operation(
         No tile of it fits the scratchpads, or the form cannot hold the weights; says why.
     """
     grid = block_weights(weights.levels.decode())
-    kept = None if form == "dense" else blocks_kept(grid)
+    there = blocks_kept(grid)
+    kept = None if form == "dense" else there
     coded: CodedForm | None = form if form in ("codebook", "huffman") else None
-    chunks = [(0, layer.output_blocks)]
+    most = device.limits.allocation
     if coded is not None:
         refusal = coding_refusal(weights.levels, coded)
         if refusal:
             raise CompileError(f"layer '{name}': storage form '{form}': {refusal}")
-        chunks = _chunks(name, kept, device)
-    streams, orders, starts = [], [], [0]
-    for chunk in chunks:
-        share = 1.0 if kept is None else float(kept[slice(*chunk)].mean())
-        used = tiling or default_tiling(layer, device, chunk[1] - chunk[0], share)
-        if used is None:
-            raise CompileError(f"layer '{name}': no tile of it fits the scratchpads")
-        used = replace(used, outputs=min(used.outputs, chunk[1] - chunk[0]))
-        streams.append(conv_stream(layer, used, device, kept, chunk))
-        tiles = weight_tiles(layer, used, kept, chunk).values()
-        orders.append(np.concatenate([tile.blocks for tile in tiles]))
-        starts.append(starts[-1] + len(orders[-1]))
-    order = np.concatenate(orders).astype(np.int16)
-    constants = _constants(layer, weights.bias)
+        most = device.expand_bytes // 2
+    chunks = weight_chunks(np.ones_like(there) if kept is None else kept, most)
+    compiled = [_compile_chunk(name, layer, chunk, kept, device, tiling) for chunk in chunks]
+    order = np.concatenate([blocks for _, blocks in compiled]).astype(np.int16)
+    starts = np.cumsum([0, *(len(blocks) for _, blocks in compiled)]).tolist()
+    constants = _constants(layer, weights.bias, any(chunk.first for chunk in chunks))
     blocks = np.ascontiguousarray(grid[tuple(order.T)])
     if coded is None:
         constants[WEIGHTS] = blocks
@@ -123,7 +119,7 @@ def conv_operation(
         form,
         _input_shapes(layer),
         (layer.batch, layer.output_blocks, layer.out_height, layer.out_width, BLOCK),
-        tuple(streams),
+        tuple(stream for stream, _ in compiled),
         constants,
         order,
         tuple(starts),
@@ -135,6 +131,30 @@ def conv_operation(
             "stored": blocks.nbytes if code is None else code.coded_bytes,
         },
     )
+
+
+def _compile_chunk(
+    name: str,
+    layer: ConvLayer,
+    chunk: Chunk,
+    kept: npt.NDArray[np.bool_] | None,
+    device: Accelerator,
+    tiling: Tiling | None,
+) -> tuple[Stream, npt.NDArray[np.int64]]:
+    """Compile the stream of a chunk; return it with its weight blocks in their order."""
+    positions = layer.input_blocks * layer.kernel[0] * layer.kernel[1]
+    part, outputs = chunk_layer(layer, chunk, positions), (chunk.low, chunk.high)
+    count = chunk.high - chunk.low
+    kept = chunk_blocks(kept, chunk, layer)
+    share = 1.0 if kept is None else float(kept[slice(*outputs)].mean())
+    used = tiling if tiling is not None and part == layer else None
+    used = used or default_tiling(part, device, count, share)
+    if used is None:
+        raise CompileError(f"layer '{name}': no tile of it fits the scratchpads")
+    used = replace(used, outputs=min(used.outputs, count))
+    tiles = weight_tiles(part, used, kept, outputs).values()
+    blocks = np.concatenate([tile.blocks for tile in tiles])
+    return conv_stream(part, used, device, kept, outputs), blocks
 
 
 def bias_in_blocks(layer: ConvLayer, bias: npt.NDArray[np.int32] | None) -> bool:
@@ -149,8 +169,11 @@ def blocks_kept(grid: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
     return np.asarray(grid.reshape(*grid.shape[:4], -1).any(axis=-1))
 
 
-def _constants(layer: ConvLayer, bias: npt.NDArray[np.int32] | None) -> dict[str, npt.NDArray[Any]]:
-    constants: dict[str, npt.NDArray[Any]] = {}
+def _constants(
+    layer: ConvLayer, bias: npt.NDArray[np.int32] | None, sums: bool
+) -> dict[str, npt.NDArray[Any]]:
+    """Give what the streams read besides tensors; ``sums``: whether one goes on with another's."""
+    constants: dict[str, npt.NDArray[Any]] = {UNIT: identity_block(0)} if sums else {}
     if bias is not None:
         padded = np.zeros(layer.output_blocks * BLOCK, dtype=np.int32)
         padded[: layer.outputs] = bias
@@ -170,28 +193,6 @@ def _input_shapes(layer: ConvLayer) -> tuple[tuple[int, ...], ...]:
         return (data,)
     out = (layer.batch, layer.output_blocks, layer.out_height, layer.out_width, BLOCK)
     return (data, out)
-
-
-def _chunks(
-    name: str, kept: npt.NDArray[np.bool_] | None, device: Accelerator
-) -> list[tuple[int, int]]:
-    """Cut the output blocks into chunks that fit half of the host's double buffer, or all of it."""
-    assert kept is not None
-    sizes = kept.reshape(len(kept), -1).sum(axis=1) * BLOCK * BLOCK
-    half = device.expand_bytes // 2
-    most = half if int(sizes.max()) <= half else device.expand_bytes
-    if int(sizes.max()) > most:
-        raise CompileError(
-            f"layer '{name}': the weights of 16 outputs take {int(sizes.max()):,} bytes, the "
-            f"double buffer of the host has {device.expand_bytes:,}"
-        )
-    chunks, first, used = [], 0, 0
-    for block, size in enumerate(sizes.tolist()):
-        if used + size > most:
-            chunks.append((first, block))
-            first, used = block, 0
-        used += size
-    return [*chunks, (first, len(sizes))]
 
 
 def pool_operation(name: str, layer: PoolLayer, device: Accelerator) -> Operation:

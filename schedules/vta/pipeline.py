@@ -7,8 +7,8 @@ tile's accumulators are rewritten while those of the tile before are stored.
 
 Tokens: the loads of a step push one to compute, which the first GEMM of the step takes (operands
 are there). The last GEMM of a step pushes one to load where later loads overwrite what it read.
-The last instruction of a tile pushes one to store; the last STORE of a tile pushes one back where
-a later tile rewrites its accumulators.
+The last instruction of a tile, or of a part of it, pushes one to store; the last STORE of a tile
+pushes one back where a later tile rewrites its accumulators.
 """
 
 from __future__ import annotations
@@ -47,12 +47,32 @@ class Step:
         (INP base, WGT base, ACC base) -> emits at least one instruction into the builder.
     ends
         Whether it needs what the kernel loads for the end of its tiles.
+    pieces
+        The same step in pieces, whose operands fill parts of its slots: computation starts when
+        the first has been loaded. For the first tile of a kernel.
     """
 
     inputs: Operand
     weights: Operand | None
     compute: Callable[[int, int, int], None]
     ends: bool = False
+    pieces: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class End:
+    """What comes after the steps of a tile, or for a part of it.
+
+    Attributes
+    ----------
+    finish
+        Emits instructions (ACC base); at least one, on every accumulator that is stored.
+    store
+        ACC base -> the STOREs.
+    """
+
+    finish: Callable[[int], None]
+    store: Callable[[int], list[Transfer]]
 
 
 @dataclass(frozen=True)
@@ -63,18 +83,14 @@ class Tile:
     ----------
     begin
         Emits what comes before the steps (ACC base).
-    finish
-        Emits what comes after them (ACC base); at least one instruction, on every accumulator that
-        is stored.
-    store
-        ACC base -> the STOREs of the tile.
+    ends
+        One, or one for each part of the tile that is stored while the next part is computed.
     """
 
     label: str
     begin: Callable[[int], None]
     steps: Sequence[Step]
-    finish: Callable[[int], None]
-    store: Callable[[int], list[Transfer]]
+    ends: Sequence[End]
 
 
 @dataclass(frozen=True)
@@ -105,11 +121,14 @@ class _Slots:
 
 @dataclass
 class _Planned:
-    """Where a step's operands stand, what is loaded for it, and which step frees the slots."""
+    """Where a step's operands stand, what is loaded for it, and which step frees the slots.
+
+    ``loads`` has a list for each piece of the step.
+    """
 
     inputs: int
-    weights: int
-    loads: list[Transfer]
+    weights: int = 0
+    loads: list[list[Transfer]] = field(default_factory=list)
     after: int | None = None
     frees: bool = field(default=False)
 
@@ -128,34 +147,27 @@ def run_tiles(
     first
         LOADs of INP or WGT ahead of the first step's.
     second
-        LOADs behind the first step's, for what comes after the steps of a tile.
+        LOADs for what comes after the steps of a tile: as late as that.
     """
     planned = _plan(tiles, sizes)
     if first and planned:
-        planned[0].loads[:0] = first
+        planned[0].loads[0][:0] = first
+    second = _placed(planned[: len(tiles[0].steps)], second)
     number = 0
     for index, tile in enumerate(tiles):
         builder.label = tile.label
         base = index % sizes.threads * sizes.accumulators
         mark = len(builder.instructions)
         tile.begin(base)
-        waits_for_store = index >= sizes.threads
-        if waits_for_store:
+        if index >= sizes.threads:
             _first_compute(builder, mark).flags.pop_next = True
         for step in tile.steps:
             if step.ends:
                 second = _emit_second(builder, second)
             _emit_step(builder, step, planned[number], base)
-            second = _emit_second(builder, second)
             number += 1
         second = _emit_second(builder, second)
-        tile.finish(base)
-        builder.instructions[-1].flags.push_next = True
-        stores = tile.store(base)
-        stores[0].flags.pop_prev = True
-        stores[-1].flags.push_prev = index + sizes.threads < len(tiles)
-        for store in stores:
-            builder.emit(store)
+        _emit_ends(builder, tile.ends, base, rewritten=index + sizes.threads < len(tiles))
     return builder.finish()
 
 
@@ -167,19 +179,36 @@ def _plan(tiles: Sequence[Tile], sizes: SlotSizes) -> list[_Planned]:
     planned: list[_Planned] = []
     for step in (step for tile in tiles for step in tile.steps):
         number = len(planned)
+        pieces = step.pieces or (step,)
         slot, missing = inputs.take(step.inputs.key, number)
-        loads = step.inputs.load(slot * sizes.inputs) if missing else []
-        entry = _Planned(slot * sizes.inputs, 0, loads)
+        entry = _Planned(slot * sizes.inputs, loads=[[] for _ in pieces])
+        if missing:
+            for loads, piece in zip(entry.loads, pieces, strict=True):
+                loads += piece.inputs.load(entry.inputs)
         if step.weights is not None:
             slot, missing = weights.take(step.weights.key, number)
             entry.weights = slot * sizes.weights
             if missing:
-                entry.loads = [*loads, *step.weights.load(entry.weights)]
-        if entry.loads and number >= sizes.threads:
+                for loads, piece in zip(entry.loads, pieces, strict=True):
+                    assert piece.weights is not None
+                    loads += piece.weights.load(entry.weights)
+        if any(entry.loads) and number >= sizes.threads:
             planned[number - sizes.threads].frees = True
             entry.after = number - sizes.threads
         planned.append(entry)
     return planned
+
+
+def _placed(planned: Sequence[_Planned], loads: Sequence[Transfer]) -> Sequence[Transfer]:
+    """Put loads ahead of those of the first tile's last step; return what finds no place.
+
+    The token of that step covers them. A tile of one step would wait for them too early.
+    """
+    late = [entry for entry in planned[1:] if any(entry.loads)]
+    if not late:
+        return loads
+    late[-1].loads[0][:0] = loads
+    return ()
 
 
 def _emit_second(builder: StreamBuilder, loads: Sequence[Transfer]) -> Sequence[Transfer]:
@@ -197,20 +226,34 @@ def _emit_second(builder: StreamBuilder, loads: Sequence[Transfer]) -> Sequence[
 
 
 def _emit_step(builder: StreamBuilder, step: Step, entry: _Planned, base: int) -> None:
-    for place, load in enumerate(entry.loads):
-        load.flags.pop_next = place == 0 and entry.after is not None
-        load.flags.push_next = place == len(entry.loads) - 1
-        builder.emit(load)
-    mark = len(builder.instructions)
-    step.compute(entry.inputs, entry.weights, base)
-    if entry.loads:
-        _first_compute(builder, mark).flags.pop_prev = True
+    waits = entry.after is not None
+    for piece, loads in zip(step.pieces or (step,), entry.loads, strict=True):
+        for load in loads:
+            load.flags.pop_next, waits = waits, False
+            load.flags.push_next = load is loads[-1]
+            builder.emit(load)
+        mark = len(builder.instructions)
+        piece.compute(entry.inputs, entry.weights, base)
+        if loads:
+            _first_compute(builder, mark).flags.pop_prev = True
     if entry.frees:
         builder.instructions[-1].flags.push_prev = True
 
 
+def _emit_ends(builder: StreamBuilder, ends: Sequence[End], base: int, *, rewritten: bool) -> None:
+    """Emit the ends of a tile; the last STORE says where its accumulators are ``rewritten``."""
+    for end in ends:
+        end.finish(base)
+        builder.instructions[-1].flags.push_next = True
+        stores = end.store(base)
+        stores[0].flags.pop_prev = True
+        stores[-1].flags.push_prev = rewritten and end is ends[-1]
+        for store in stores:
+            builder.emit(store)
+
+
 def _first_compute(builder: StreamBuilder, mark: int) -> Instruction:
-    """First instruction since ``mark`` that is no LOAD: micro-ops need not wait."""
+    """First instruction since ``mark`` that is no LOAD: those of accumulators need not wait."""
     for instruction in builder.instructions[mark:]:
         if not isinstance(instruction, Transfer):
             return instruction

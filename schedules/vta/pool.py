@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcc.codegen.vta.buffers import IDENTITY, INPUT, OUTPUT
 from dcc.codegen.vta.instructions import Alu, Gemm, Transfer
 from dcc.codegen.vta.stream import Stream, StreamBuilder, micro_ops
-from dcc.schedules.vta.conv import IDENTITY, INPUT, OUTPUT
 from dcc.schedules.vta.layers import PoolLayer
-from dcc.schedules.vta.pipeline import Operand, SlotSizes, Step, Tile, run_tiles
+from dcc.schedules.vta.pipeline import End, Operand, SlotSizes, Step, Tile, run_tiles
 from dcc.targets.vta.device import Accelerator
 from dcc.targets.vta.isa import AluOpcode, Memory
 
@@ -68,7 +68,8 @@ class PoolTiling:
         """Whether the slots fit into the scratchpads."""
         inputs, accumulators = self.slots(layer)
         return (
-            inputs * self.threads <= device.depths[Memory.INP]
+            layer.width <= device.limits.stride
+            and inputs * self.threads <= device.depths[Memory.INP]
             and accumulators * self.threads <= device.depths[Memory.ACC]
         )
 
@@ -129,8 +130,8 @@ class _Pool:
             self.builder.immediate(AluOpcode.ADD, _LEAST, base, results)
 
         def compute(input_base: int, _weights: int, base: int) -> None:
-            loop = self.builder.micro_ops(micro_ops(base + results, input_base, 0))
-            self.builder.emit(Gemm(loop, (1, inputs), (0, 1), (0, 1)))
+            words = micro_ops(base + results, input_base, 0)
+            self.builder.emit(Gemm((0, 1), (1, inputs), (0, 1), (0, 1)), words)
             self._reduce(base, base + results, blocks, y, x)
 
         key = (plane, y.first, x.first)
@@ -141,8 +142,7 @@ class _Pool:
             f"planes {plane}+{blocks}, rows {y.first}+{y.count}, columns {x.first}+{x.count}",
             begin,
             [step],
-            lambda base: None,
-            lambda base: self._stores(base, plane, blocks, y, x),
+            [End(lambda base: None, lambda base: self._stores(base, plane, blocks, y, x))],
         )
 
     def _reduce(self, base: int, source: int, blocks: int, y: _Axis, x: _Axis) -> None:
@@ -160,12 +160,10 @@ class _Pool:
                 planes = np.arange(blocks)
                 dst = base + planes * (y.count * x.count) + top * x.count + left
                 src = source + planes * (y.size * x.size) + first_row * x.size + first_column
-                loop = self.builder.micro_ops(micro_ops(dst, src))
                 dst_steps = (x.count if rows > 1 else 0, 1)
                 src_steps = (layer.strides[0] * x.size if rows > 1 else 0, layer.strides[1])
-                self.builder.emit(
-                    Alu(loop, (rows, columns), dst_steps, src_steps, operation=AluOpcode.MAX)
-                )
+                loop = (0, blocks), (rows, columns), dst_steps, src_steps
+                self.builder.emit(Alu(*loop, operation=AluOpcode.MAX), micro_ops(dst, src))
 
     def _loads(self, base: int, plane: int, blocks: int, y: _Axis, x: _Axis) -> list[Transfer]:
         layer = self.layer

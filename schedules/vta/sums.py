@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dcc.codegen.vta.buffers import IDENTITY, INPUT, OUTPUT, RESIDUAL
 from dcc.codegen.vta.instructions import Gemm, Transfer
 from dcc.codegen.vta.stream import Stream, StreamBuilder, micro_ops
-from dcc.schedules.vta.conv import IDENTITY, INPUT, OUTPUT, RESIDUAL
 from dcc.schedules.vta.epilogue import requantise
 from dcc.schedules.vta.layers import SumLayer
-from dcc.schedules.vta.pipeline import Operand, SlotSizes, Step, Tile, run_tiles
+from dcc.schedules.vta.pipeline import End, Operand, SlotSizes, Step, Tile, run_tiles
 from dcc.targets.vta.device import Accelerator
 from dcc.targets.vta.isa import BLOCK, Memory
 
@@ -42,8 +42,12 @@ class _Sum:
             f"elements {start}+{count}",
             lambda base: _ignore(self.builder.reset(base, count)),
             steps,
-            lambda base: requantise(self.builder, rule, base, count, rounded=False),
-            lambda base: [Transfer(Memory.OUT, base, OUTPUT, start, 1, count, count)],
+            [
+                End(
+                    lambda base: requantise(self.builder, rule, base, count, rounded=False),
+                    lambda base: [Transfer(Memory.OUT, base, OUTPUT, start, 1, count, count)],
+                )
+            ],
         )
 
     def _step(self, operand: int, start: int, count: int) -> Step:
@@ -51,8 +55,8 @@ class _Sum:
             return [Transfer(Memory.INP, base, OPERANDS[operand], start, 1, count, count)]
 
         def compute(inputs: int, _weights: int, base: int) -> None:
-            loop = self.builder.micro_ops(micro_ops(base, inputs, operand))
-            self.builder.emit(Gemm(loop, (1, count), (0, 1), (0, 1)))
+            words = micro_ops(base, inputs, operand)
+            self.builder.emit(Gemm((0, 1), (1, count), (0, 1), (0, 1)), words)
 
         return Step(Operand((operand, start), load), None, compute)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from dcc.codegen.vta.buffers import DIGITS
+from dcc.codegen.vta.microop_buffer import MOST_IN_LOAD
 from dcc.schedules.vta.layers import ConvLayer
 from dcc.targets.vta.device import Accelerator
 from dcc.targets.vta.isa import Memory
@@ -51,19 +53,24 @@ class Tiling:
         tile = self.outputs * self.rows * self.columns
         if layer.residual is not None:
             inputs = max(inputs, tile)
+        if layer.sums_in:
+            inputs = max(inputs, DIGITS * tile)
         # Tiles of one or two pixels, which others have at their edges, may need three copies.
-        accumulators = max(tile, 6 * self.outputs)
+        accumulators = max(DIGITS * tile if layer.sums_out else tile, 6 * self.outputs)
         return inputs, self.outputs * self.inputs * math.prod(layer.kernel), accumulators
 
     def fits(self, layer: ConvLayer, device: Accelerator) -> bool:
         """Whether all slots fit into the scratchpads."""
         inputs, weights, tile = self.slots(layer)
-        # One element of WGT keeps the identity that residuals are multiplied by.
-        spare = int(layer.residual is not None)
+        # Elements of WGT keep the identities that residuals and sums are multiplied by.
+        spare = layer.identities
         spare += layer.output_blocks if layer.bias_blocks else 0
         bias = self.outputs if layer.bias and not layer.bias_blocks else 0
+        tall = (self.rows - 1) * layer.strides[0] + layer.span[0] > 1
+        stride = max(layer.width * tall, layer.out_width * (self.rows > 1))
         return (
-            inputs * self.threads + layer.bias_blocks <= device.depths[Memory.INP]
+            stride <= device.limits.stride
+            and inputs * self.threads + layer.bias_blocks <= device.depths[Memory.INP]
             and weights * self.threads + spare <= device.depths[Memory.WGT]
             and tile * self.threads + bias <= device.depths[Memory.ACC]
         )
@@ -123,26 +130,30 @@ def estimate(
     row = layer.requantise
     bias = 1 if layer.bias_blocks else 2 * layer.bias
     epilogue = 1 + bias + 2 + bool(row.shift) + 3 * (layer.residual is not None)
-    ops = 5 + layer.bias + steps
+    ops = 4 + bool(row.shift) + layer.bias + steps
     compute = multiply + pixels * blocks * epilogue + tiles * ops * timing.instruction
     beat = timing.beat
     kept = steps <= tiling.threads
     weight_loads = groups if kept and tiling.order == "outputs" else tiles
     input_loads = spatial if kept and tiling.order == "pixels" else tiles
     weight_cycles = blocks / groups * layer.input_blocks * kernel * share * 32 * beat
-    input_cycles = layer.input_blocks * (tiling.input_pixels(layer) * 2 * beat + 12)
-    loads = weight_loads * (weight_cycles + steps * 5) + input_loads * input_cycles
+    # One LOAD brings several blocks of inputs where they are whole rows of the image.
+    strips = any(layer.pads) or tiling.columns < layer.out_width
+    input_cycles = layer.input_blocks * tiling.input_pixels(layer) * 2 * beat
+    input_cycles += (layer.input_blocks if strips else steps) * timing.read_latency
+    loads = weight_loads * (weight_cycles + steps * timing.read_latency)
+    loads += input_loads * input_cycles
     store_rows = 1 if tiling.columns == layer.out_width else tiling.rows
     stores = pixels * blocks * (timing.store_element + timing.store_burst / 8)
     stores += tiles * tiling.outputs * store_rows * timing.store_burst / 2
-    first = (weight_cycles + input_cycles) / steps + timing.read_latency
-    last = stores / tiles + pixels * blocks * epilogue / tiles
-    lists = tiling.outputs * tiling.inputs * kernel * share
-    lists *= _group(tiling) if share == 1 else min(3, tiling.rows * tiling.columns)
+    # The first tile is loaded by blocks of inputs, the last stored by blocks of outputs.
+    first = (weight_cycles + input_cycles) / layer.input_blocks + timing.read_latency
+    last = stores / tiles / tiling.outputs
+    lists = tiling.outputs * tiling.inputs * kernel * share * _group(tiling)
     # A list is there for each combination of the slots, if all of them fit and all are alike.
     resident = share == 1 and lists * _COMBINATIONS <= device.limits.micro_ops
     loaded = _COMBINATIONS if resident else tiles * steps
-    compute += loaded * (timing.read_latency + lists / 2 * beat)
+    compute += loaded * lists * (beat / 2 + timing.read_latency / MOST_IN_LOAD)
     if tiling.threads == 1:
         return first + compute + loads + stores
     return first + max(compute, loads, stores) + last + 0.02 * min(compute, loads)

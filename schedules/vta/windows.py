@@ -58,6 +58,7 @@ def input_loads(
     column, columns, left, right = window.columns
     image = layer.height * layer.width
     start = (window.sample * layer.input_blocks + first) * image + row * layer.width + column
+    stride = layer.width if rows > 1 else columns
     pads = (above, below, left, right)
     if not any(pads) and rows * columns == image:
         return [Transfer(Memory.INP, base, buffer, start, 1, count * image, count * image)]
@@ -71,7 +72,7 @@ def input_loads(
             start + block * image,
             rows,
             columns,
-            layer.width,
+            stride,
             pads,
         )
         for block in range(count)

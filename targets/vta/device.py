@@ -31,6 +31,8 @@ class Limits:
         Largest shift either way.
     pad
         Largest zero padding of a LOAD on one side.
+    stride
+        Largest distance of two rows in DRAM, in elements.
     allocation
         Bytes of one allocation or stream.
     """
@@ -41,6 +43,7 @@ class Limits:
     distance: int = 3
     shift: int = 15
     pad: int = 15
+    stride: int = 65535
     allocation: int = 1 << 25
 
 
@@ -84,8 +87,8 @@ class Timing:
 class HostTiming:
     """What the processor beside the device takes to expand coded weights.
 
-    In cycles of the device's clock per weight that is written: a 667 MHz Cortex-A9 that looks up
-    about one code in 4 and decodes about one Huffman symbol in 12 of its own cycles.
+    In cycles of the device's clock per weight that is written. Assumed, not measured: a 667 MHz
+    Cortex-A9 that looks up a code in 4 of its own cycles, and decodes a Huffman symbol in 12.
     """
 
     codebook_weight: float = 0.6

@@ -114,25 +114,27 @@ class Machine:
 
     def _gemm(self, instruction: Instruction) -> None:
         acc = self.pads[Memory.ACC]
-        dst = self._indices(instruction, "dst", Memory.ACC)
+        dst = self._elements(instruction, "dst", Memory.ACC)
         if instruction.fields["reset"]:
             acc[dst] = 0
             self.written[Memory.ACC][dst] = True
             return
-        src = self._indices(instruction, "src", Memory.INP)
-        wgt = self._indices(instruction, "wgt", Memory.WGT)
+        src = self._elements(instruction, "src", Memory.INP)
+        wgt = self._elements(instruction, "wgt", Memory.WGT)
         for memory, where in ((Memory.ACC, dst), (Memory.INP, src), (Memory.WGT, wgt)):
             self._check_written(instruction, memory, where)
         multiply(instruction, self.pads[Memory.INP], self.pads[Memory.WGT], acc)
 
     def _alu(self, instruction: Instruction) -> None:
         acc, f = self.pads[Memory.ACC], instruction.fields
-        dst = self._indices(instruction, "dst", Memory.ACC).reshape(-1)
-        self._check_written(instruction, Memory.ACC, dst)
+        self._check_written(instruction, Memory.ACC, self._elements(instruction, "dst", Memory.ACC))
+        dst = instruction.indices("dst").reshape(-1)
         src = None
         if not f["use_imm"]:
-            src = self._indices(instruction, "src", Memory.ACC).reshape(-1)
-            self._check_written(instruction, Memory.ACC, src)
+            self._check_written(
+                instruction, Memory.ACC, self._elements(instruction, "src", Memory.ACC)
+            )
+            src = instruction.indices("src").reshape(-1)
         if _independent(instruction, dst, src):
             operand = np.int32(f["imm"]) if src is None else acc[src]
             acc[dst] = _operate(instruction, acc[dst], operand)
@@ -141,19 +143,15 @@ class Machine:
             operand = np.int32(f["imm"]) if src is None else acc[src[step]]
             acc[target] = _operate(instruction, acc[target], operand)
 
-    def _indices(self, instruction: Instruction, operand: str, memory: Memory) -> Indices:
-        plan = instruction.plan
-        if operand not in plan:
-            indices = instruction.indices(operand)
-            if indices.size and int(indices.max()) >= len(self.pads[memory]):
-                raise instruction.fail(
-                    f"{operand} reaches element {int(indices.max())}, {memory.name} has "
-                    f"{len(self.pads[memory])}"
-                )
-            plan[operand] = indices
-            plan[f"unique {operand}"] = np.unique(indices)
-        found: Indices = plan[operand]
-        return found
+    def _elements(self, instruction: Instruction, operand: str, memory: Memory) -> Indices:
+        """Give the elements that an instruction touches, once their range is checked."""
+        elements = instruction.elements(operand)
+        if len(elements) and int(elements[-1]) >= len(self.pads[memory]):
+            raise instruction.fail(
+                f"{operand} reaches element {int(elements[-1])}, {memory.name} has "
+                f"{len(self.pads[memory])}"
+            )
+        return elements
 
     def _check_written(self, instruction: Instruction, memory: Memory, where: Indices) -> None:
         flags = self.written[memory][where]
@@ -168,9 +166,11 @@ def _independent(instruction: Instruction, dst: Indices, src: Indices | None) ->
     """Whether the iterations of an ALU instruction may run all at once."""
     plan = instruction.plan
     if "independent" not in plan:
-        alone = len(plan["unique dst"]) == len(dst)
+        alone = len(instruction.elements("dst")) == len(dst)
         if src is not None and alone:
-            alone = bool(np.array_equal(src, dst) or not np.isin(plan["unique src"], dst).any())
+            alone = bool(
+                np.array_equal(src, dst) or not np.isin(instruction.elements("src"), dst).any()
+            )
         plan["independent"] = alone
     return bool(plan["independent"])
 

@@ -23,6 +23,8 @@ from dcc.targets.vta.isa import (
     unpack_micro_ops,
 )
 
+_COUNTED = 1 << 16
+
 Indices = npt.NDArray[np.int64]
 Read = Callable[[int, int], npt.NDArray[np.uint8]]
 """(physical address, bytes) -> the bytes; raises StreamError where nothing is mapped."""
@@ -85,6 +87,8 @@ class Instruction:
     def steps(self, operand: str) -> Indices:
         """Offset of ``operand`` ("dst", "src", "wgt") in each pass over the micro-ops."""
         f = self.fields
+        if f["iter_out"] == f["iter_in"] == 1:
+            return np.zeros(1, dtype=np.int64)
         outer = np.arange(f["iter_out"], dtype=np.int64) * f[f"{operand}_factor_out"]
         inner = np.arange(f["iter_in"], dtype=np.int64) * f[f"{operand}_factor_in"]
         return (outer[:, None] + inner[None, :]).reshape(-1)
@@ -94,6 +98,18 @@ class Instruction:
         assert self.micro_ops is not None
         base = self.micro_ops[("dst", "src", "wgt").index(operand)]
         return self.steps(operand)[:, None] + base[None, :]
+
+    def elements(self, operand: str) -> Indices:
+        """Return every index of ``operand`` once, in order; remembered."""
+        key = f"elements {operand}"
+        if key not in self.plan:
+            indices = self.indices(operand).reshape(-1)
+            if indices.max(initial=0) < _COUNTED:  # as in every scratchpad
+                self.plan[key] = np.flatnonzero(np.bincount(indices))
+            else:
+                self.plan[key] = np.unique(indices)
+        found: Indices = self.plan[key]
+        return found
 
     @cached_property
     def plan(self) -> dict[str, Any]:

@@ -122,15 +122,15 @@ def _check_loop(
     instruction: Instruction, pads: dict[Memory, _Pad], before: npt.NDArray[np.int64], rank: int
 ) -> None:
     acc, fields = pads[Memory.ACC], instruction.fields
-    dst = instruction.indices("dst")
+    dst = instruction.elements("dst")
     reset = instruction.opcode == Opcode.GEMM and fields["reset"]
     if not reset:
         acc.check_read(instruction, dst, before)
         if instruction.opcode == Opcode.ALU:
-            acc.check_read(instruction, instruction.indices("src"), before)
+            acc.check_read(instruction, instruction.elements("src"), before)
         else:
             for memory, operand in ((Memory.INP, "src"), (Memory.WGT, "wgt")):
-                where = np.unique(instruction.indices(operand))
+                where = instruction.elements(operand)
                 pads[memory].check_read(instruction, where, before)
                 pads[memory].read[where] = rank
     acc.check_write(instruction, dst, before)

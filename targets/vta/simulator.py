@@ -20,7 +20,8 @@ from dcc.targets.vta.queues import at_random, run_queues
 from dcc.targets.vta.timing import Timeline, simulate
 from dcc.targets.vta.verifier import verify
 
-_KEPT_STREAMS = 512
+_KEPT_INSTRUCTIONS = 1 << 18
+"""Of streams that were checked; some kilobytes each."""
 
 
 @dataclass
@@ -104,6 +105,7 @@ class SimulatedDriver:
         self.machine = Machine(device, self.memory.read, self.memory.write)
         self.last: Timeline = Timeline()
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._kept = 0
 
     def allocate(self, nbytes: int, cached: bool = True) -> SimulatedBuffer:
         """Allocate whole pages."""
@@ -158,8 +160,10 @@ class SimulatedDriver:
             else:
                 instructions = prepare(words, read, self.device)
             self._known[key] = _Known(instructions, simulate(instructions, self.device))
-            if len(self._known) > _KEPT_STREAMS:
-                self._known.popitem(last=False)
+            self._kept += len(instructions)
+            while self._kept > _KEPT_INSTRUCTIONS and len(self._known) > 1:
+                _, oldest = self._known.popitem(last=False)
+                self._kept -= len(oldest.instructions)
         return self._known[key]
 
     def _micro_ops(self, words: Words) -> list[bytes]:

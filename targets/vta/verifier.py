@@ -107,16 +107,16 @@ def _check_loop(instruction: Instruction, device: Accelerator) -> None:
         )
     if instruction.opcode == Opcode.ALU:
         _check_alu(instruction, device)
-    dst = _in_range(instruction, "dst", Memory.ACC, device)
-    reads_src = instruction.opcode == Opcode.ALU or not fields["reset"]
-    src = None
-    if reads_src:
-        source = Memory.ACC if instruction.opcode == Opcode.ALU else Memory.INP
-        src = _in_range(instruction, "src", source, device)
-    if instruction.opcode == Opcode.GEMM and not fields["reset"]:
-        _in_range(instruction, "wgt", Memory.WGT, device)
+    _check_range(instruction, "dst", Memory.ACC, device)
+    if instruction.opcode == Opcode.ALU:
+        _check_range(instruction, "src", Memory.ACC, device)
+    elif not fields["reset"]:
+        _check_range(instruction, "src", Memory.INP, device)
+        _check_range(instruction, "wgt", Memory.WGT, device)
+    dst = instruction.indices("dst").reshape(-1)
     _check_distance(instruction, dst, device)
-    if instruction.opcode == Opcode.ALU and src is not None and not fields["use_imm"]:
+    if instruction.opcode == Opcode.ALU and not fields["use_imm"]:
+        src = instruction.indices("src").reshape(-1)
         for lag in range(1, device.limits.distance):
             if (src[lag:] == dst[:-lag]).any():
                 raise instruction.fail("an iteration reads what one just before it writes")
@@ -147,16 +147,14 @@ def _check_alu(instruction: Instruction, device: Accelerator) -> None:
         raise instruction.fail("src differs from dst with an immediate: Chisel reads src")
 
 
-def _in_range(
+def _check_range(
     instruction: Instruction, operand: str, memory: Memory, device: Accelerator
-) -> Indices:
-    indices = instruction.indices(operand).reshape(-1)
-    most = int(indices.max())
+) -> None:
+    most = int(instruction.elements(operand)[-1])
     if most >= device.depths[memory]:
         raise instruction.fail(
             f"{operand} reaches element {most} of {memory.name}, which has {device.depths[memory]}"
         )
-    return indices
 
 
 def _check_distance(instruction: Instruction, dst: Indices, device: Accelerator) -> None:
