@@ -155,9 +155,12 @@ class EncodedTensor:
         dense[self.mask] = self.values
         return dense
 
-    def nbytes(self) -> StorageBytes:
-        """Where the bytes of :meth:`to_bytes` go."""
-        return self._serialize().storage
+    def nbytes(self, entropy_coded: bool = True) -> StorageBytes:
+        """Where the bytes of :meth:`to_bytes` go.
+
+        Without ``entropy_coded``, those of the same tensor with fields of fixed widths.
+        """
+        return (self._serialize() if entropy_coded else serialize(self._parts, False)).storage
 
     def to_bytes(self) -> bytes:
         """Return the stored form."""

@@ -62,10 +62,16 @@ def bits_of(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}").reshape(values.shape)
 
 
-def write_values(values: np.ndarray) -> bytes:
-    """Serialise a flat array; nothing for an empty one."""
+def write_values(values: np.ndarray, compressed: bool = True) -> bytes:
+    """Serialise a flat array; nothing for an empty one.
+
+    Without ``compressed``, each value takes the bytes of its type.
+    """
     if not len(values):
         return b""
+    if not compressed:
+        little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        return bytes([_PLAIN]) + little.tobytes()
     level, narrow = _narrowest(values)
     plain = narrow.astype(narrow.dtype.newbyteorder("<"), copy=False).tobytes()
     best = bytes([_PLAIN | level << 4]) + plain

@@ -29,11 +29,11 @@ from dcc.errors import EncodingError
 MASKED, CODED, JOINT = 1 << 5, 1 << 6, 1 << 7  # flags beside the type
 
 
-def serialize(parts: TensorParts) -> Serialized:
-    """Choose the smallest layout and write it."""
+def serialize(parts: TensorParts, entropy_coded: bool = True) -> Serialized:
+    """Choose the smallest layout and write it; without ``entropy_coded``, all of fixed widths."""
     form = DTYPE_NAMES.index(parts.dtype)
     form |= (MASKED if parts.mask is not None else 0) | (CODED if parts.codes is not None else 0)
-    body = _write_body(parts)
+    body = _write_body(parts, entropy_coded)
     form |= JOINT if body.choices.joint else 0
     shape = varint(len(parts.shape)) + b"".join(varint(length) for length in parts.shape)
     data = bytes([form]) + shape + body.data
@@ -41,15 +41,17 @@ def serialize(parts: TensorParts) -> Serialized:
     return Serialized(data, body.choices, storage)
 
 
-def _write_body(parts: TensorParts) -> _Body:
+def _write_body(parts: TensorParts, entropy_coded: bool) -> _Body:
     mask, codes, codebook, values = parts.mask, parts.codes, parts.codebook, parts.values
     if codes is not None and codebook is not None:
         if mask is None:
-            return _write_dense_codes(codes.reshape(-1), codebook)
-        return _write_masked_codes(mask, codes, codebook)
+            return _write_dense_codes(codes.reshape(-1), codebook, entropy_coded)
+        return _write_masked_codes(mask, codes, codebook, entropy_coded)
     if values is None:
         raise EncodingError("encoded tensor: neither codes with a codebook nor values")
-    return _write_raw(values) if mask is None else _write_masked_values(mask, values)
+    if mask is None:
+        return _write_raw(values, entropy_coded)
+    return _write_masked_values(mask, values, entropy_coded)
 
 
 @dataclass(frozen=True)
@@ -61,43 +63,45 @@ class _Body:
     storage: StorageBytes  # tables are counted at the end, as what is left
 
 
-def _write_raw(values: np.ndarray) -> _Body:
-    data = write_values(values)
+def _write_raw(values: np.ndarray, entropy_coded: bool) -> _Body:
+    data = write_values(values, entropy_coded)
     choices = EncodingChoices(None, None, False, ())
     return _Body(data, choices, StorageBytes(weights=len(data)))
 
 
-def _write_dense_codes(codes: np.ndarray, codebook: np.ndarray) -> _Body:
-    book = bytes([len(codebook) - 1]) + write_values(codebook)
-    plan = plan_stream(np.bincount(codes, minlength=len(codebook)))
+def _write_dense_codes(codes: np.ndarray, codebook: np.ndarray, entropy_coded: bool) -> _Body:
+    book = bytes([len(codebook) - 1]) + write_values(codebook, entropy_coded)
+    plan = plan_stream(np.bincount(codes, minlength=len(codebook)), entropy_coded)
     data = book + bytes([_stream_flags((plan,))]) + _stream(codes, len(codebook), plan)
     choices = EncodingChoices(None, _code_bits(codebook), False, _coded(("codes",), (plan,)))
     return _Body(data, choices, StorageBytes(weights=plan.payload_size, codebook=len(book)))
 
 
-def _write_masked_values(mask: np.ndarray, values: np.ndarray) -> _Body:
+def _write_masked_values(mask: np.ndarray, values: np.ndarray, entropy_coded: bool) -> _Body:
     positions = np.flatnonzero(mask)
     if not len(positions):
         return _Body(bytes([0, 0]), EncodingChoices(1, None, False, ()), StorageBytes())
-    plan = plan_entries(positions, None, 0, values.dtype.itemsize)
+    plan = plan_entries(positions, None, 0, values.dtype.itemsize, entropy_coded)
     gaps, is_filler = to_entries(positions, mask.size, plan.gap_bits)
     per_entry = np.zeros(plan.entries, dtype=values.dtype)
     per_entry[~is_filler] = values
-    weights = write_values(per_entry)
+    weights = write_values(per_entry, entropy_coded)
     data = _entry_header(plan) + _stream(gaps, 1 << plan.gap_bits, plan.streams[0]) + weights
     choices = EncodingChoices(plan.gap_bits, None, False, _coded(("gaps",), plan.streams))
     return _Body(data, choices, StorageBytes(len(weights), plan.streams[0].payload_size))
 
 
-def _write_masked_codes(mask: np.ndarray, codes: np.ndarray, codebook: np.ndarray) -> _Body:
+def _write_masked_codes(
+    mask: np.ndarray, codes: np.ndarray, codebook: np.ndarray, entropy_coded: bool
+) -> _Body:
     positions = np.flatnonzero(mask)
     kept = codes.reshape(-1)[positions]
-    book = bytes([len(codebook) - 1]) + write_values(codebook[1:])
+    book = bytes([len(codebook) - 1]) + write_values(codebook[1:], entropy_coded)
     code_bits = _code_bits(codebook)
     if not len(positions):
         choices = EncodingChoices(1, code_bits, False, ())
         return _Body(book + bytes([0, 0]), choices, StorageBytes(codebook=len(book)))
-    plan = plan_entries(positions, kept, len(codebook), codebook.dtype.itemsize)
+    plan = plan_entries(positions, kept, len(codebook), codebook.dtype.itemsize, entropy_coded)
     gaps, is_filler = to_entries(positions, mask.size, plan.gap_bits)
     per_entry = np.zeros(plan.entries, dtype=np.uint8)
     per_entry[~is_filler] = kept

@@ -28,7 +28,11 @@ class SparsePlan:
 
 
 def plan_entries(
-    positions: np.ndarray, codes: np.ndarray | None, codebook_size: int, itemsize: int
+    positions: np.ndarray,
+    codes: np.ndarray | None,
+    codebook_size: int,
+    itemsize: int,
+    entropy_coded: bool = True,
 ) -> SparsePlan:
     """Smallest layout for kept weights.
 
@@ -40,24 +44,31 @@ def plan_entries(
         Code of each, 1 to ``codebook_size - 1``; None: the values are stored raw.
     itemsize
         Bytes of a raw value, which each filler costs where ``codes`` is None.
+    entropy_coded
+        Whether streams may be entropy-coded.
     """
     runs = runs_before(positions)
     run_values, run_counts = _histogram(runs)
     code_counts = None if codes is None else np.bincount(codes, minlength=codebook_size)
+
+    def separate(gap_bits: int, fillers: int, gap_counts: np.ndarray) -> SparsePlan:
+        return _separate(gap_bits, fillers, gap_counts, code_counts, itemsize, entropy_coded)
+
     best: SparsePlan | None = None
     for gap_bits in range(1, MAX_GAP_BITS + 1):
         fillers, gap_counts = _fold(run_values, run_counts, gap_bits)
         if fillers > 8 * len(positions) + 4096:
             continue
-        plan = _separate(gap_bits, fillers, gap_counts, code_counts, itemsize)
+        plan = separate(gap_bits, fillers, gap_counts)
         if best is None or plan.size < best.size:
             best = plan
         if int(run_values[-1]) >> gap_bits == 0:
             break  # wider fields only cost more
     if best is None:  # kept weights so rare that even the widest gap needs many fillers
         fillers, gap_counts = _fold(run_values, run_counts, MAX_GAP_BITS)
-        best = _separate(MAX_GAP_BITS, fillers, gap_counts, code_counts, itemsize)
-    if codes is not None:
+        best = separate(MAX_GAP_BITS, fillers, gap_counts)
+    # At a fixed width a joint symbol takes the bits of its two parts.
+    if codes is not None and entropy_coded:
         best = _improve_jointly(best, runs, run_values, run_counts, codes, codebook_size)
     return best
 
@@ -68,13 +79,14 @@ def _separate(
     gap_counts: np.ndarray,
     code_counts: np.ndarray | None,
     itemsize: int,
+    entropy_coded: bool,
 ) -> SparsePlan:
-    streams = [plan_stream(gap_counts)]
+    streams = [plan_stream(gap_counts, entropy_coded)]
     extra = fillers * itemsize
     if code_counts is not None:
         with_fillers = code_counts.copy()
         with_fillers[0] += fillers
-        streams.append(plan_stream(with_fillers))
+        streams.append(plan_stream(with_fillers, entropy_coded))
         extra = 0
     size = sum(stream.size for stream in streams) + extra
     return SparsePlan(gap_bits, int(gap_counts.sum()), False, tuple(streams), size)

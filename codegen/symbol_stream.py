@@ -25,13 +25,17 @@ class StreamPlan:
         return len(self.table) + self.payload_size
 
 
-def plan_stream(counts: np.ndarray) -> StreamPlan:
-    """Cheapest plan for symbols that occur ``counts[i]`` times each."""
+def plan_stream(counts: np.ndarray, entropy_coded: bool = True) -> StreamPlan:
+    """Cheapest plan for symbols that occur ``counts[i]`` times each.
+
+    Without ``entropy_coded``, that of a fixed width.
+    """
     total = int(counts.sum())
     fixed = StreamPlan(None, b"", bitstream.packed_size(total, fixed_width(len(counts))))
     used = int(np.count_nonzero(counts))
     if (
-        not total
+        not entropy_coded
+        or not total
         or used > 1 << huffman.MAX_LENGTH
         or fixed.size <= entropy_bytes(counts) + 4 + used // 8
     ):

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from dcc.compression import compress as compress
     from dcc.compression import decompress as decompress
     from dcc.errors import DccError as DccError
+    from dcc.inspection import inspect as inspect
     from dcc.recipes import load_recipe as load_recipe
-    from dcc.report import inspect as inspect
+    from dcc.reporting.reporting import report as report
     from dcc.runtime import Module as Module
     from dcc.runtime import load as load
     from dcc.training.finetuning import finetune as finetune
@@ -33,9 +34,10 @@ _HOME = {
     "compress": "dcc.compression",
     "decompress": "dcc.compression",
     "finetune": "dcc.training.finetuning",
-    "inspect": "dcc.report",
+    "inspect": "dcc.inspection",
     "load": "dcc.runtime",
     "load_recipe": "dcc.recipes",
+    "report": "dcc.reporting.reporting",
     "tune": "dcc.tuning",
     "verify": "dcc.verification",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "inspect",
     "load",
     "load_recipe",
+    "report",
     "tune",
     "verify",
 ]

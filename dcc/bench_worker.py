@@ -43,18 +43,18 @@ def _latency(request: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> di
     runs: dict[str, Run] = {}
     outputs: dict[str, list[np.ndarray]] = {}
     for contender in request["contenders"]:
-        kind = contender["kind"]
-        runs[kind] = prepare(kind, contender["path"], inputs, request["threads"])
+        name = contender["name"]
+        runs[name] = prepare(contender["kind"], contender["path"], inputs, request["threads"])
         for _ in range(_WARM_UP_RUNS):
-            outputs[kind] = runs[kind]()
-    samples: dict[str, list[float]] = {kind: [] for kind in runs}
-    kinds = list(runs)
+            outputs[name] = runs[name]()
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    names = list(runs)
     for turn in range(request["rounds"]):
-        for position in range(len(kinds)):
-            kind = kinds[(turn + position) % len(kinds)]
-            samples[kind] += _block(runs[kind], request["block_seconds"])
+        for position in range(len(names)):
+            name = names[(turn + position) % len(names)]
+            samples[name] += _block(runs[name], request["block_seconds"])
     return {
-        kind: {**_summary(samples[kind]), "error": _difference(outputs, kind)} for kind in kinds
+        name: {**_summary(samples[name]), "error": _difference(outputs, name)} for name in names
     }
 
 
@@ -79,13 +79,13 @@ def _summary(samples: list[float]) -> dict[str, Any]:
     }
 
 
-def _difference(outputs: Mapping[str, list[np.ndarray]], kind: str) -> float | None:
+def _difference(outputs: Mapping[str, list[np.ndarray]], name: str) -> float | None:
     """Largest error over largest magnitude against ONNX Runtime, where both ran."""
     reference = outputs.get("onnxruntime")
-    if reference is None or kind == "onnxruntime":
+    if reference is None or name == "onnxruntime":
         return None
     worst = 0.0
-    for ours, theirs in zip(outputs[kind], reference, strict=True):
+    for ours, theirs in zip(outputs[name], reference, strict=True):
         expected = theirs.astype(np.float64)
         largest = float(np.abs(expected).max(initial=0.0)) or 1.0
         error = float(np.abs(ours.reshape(theirs.shape) - expected).max(initial=0.0))

@@ -24,6 +24,7 @@ from dcc.codegen.work import WORK
 from dcc.errors import CompileError, OutputError
 from dcc.files import atomic_path
 from dcc.passes.count_work import count_work
+from dcc.passes.legalize_coded_layers import kernel_layers
 from dcc.passes.lift_weights import LiftedWeights, LiftWeights
 from dcc.passes.link_weights import LinkWeights
 from dcc.schedules.cpu.default import apply_default_schedules, kernel_schedules
@@ -124,7 +125,8 @@ def lower_and_build(
     section : WeightSection
         What ``dcc_weights()`` and ``dcc_decoded()`` point to.
     metadata : dict
-        See :mod:`dcc.codegen.module_file`; ``kernels``, their schedules by name, is added.
+        See :mod:`dcc.codegen.module_file`; ``kernels``, their schedules by name, and
+        ``kernel_layers``, the layer of each that computes one, are added.
     output : path
         Replaced in one step when all is done: processes that run the old module go on with it.
     count
@@ -143,6 +145,7 @@ def lower_and_build(
     lifted = None if target.gpu is None else LiftedWeights()
     lowered = lower(module, target, section, lifted, metadata if count else None)
     metadata["kernels"] = kernel_schedules(lowered)
+    metadata["kernel_layers"] = kernel_layers(lowered)
     executable = build_executable(lowered, target)
     if lifted is not None:
         code = [

@@ -123,6 +123,42 @@ def read_split(folder: str | Path, part: str, scale: float | None = None) -> Lab
     return checked(folder, samples, labels, _IDX_IMAGE_SCALE if scale is None else scale)
 
 
+def read_npz_test(path: str | Path, scale: float | None = None) -> LabelledData | None:
+    """Read ``x_test`` and ``y_test`` of an ``.npz`` file; None where it has none.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or the two do not fit together.
+    """
+    arrays = read_arrays(path)
+    if not {"x_test", "y_test"} <= arrays.keys():
+        return None
+    divisor = 1.0 if scale is None else scale
+    return checked(f"{path}, x_test and y_test", arrays["x_test"], arrays["y_test"], divisor)
+
+
+def read_test(path: str | Path, scale: float | None = None) -> tuple[LabelledData, str]:
+    """Read what to test on: the test split where there is one, else all samples.
+
+    Returns
+    -------
+    tuple
+        The data, and one line that says which they are.
+
+    Raises
+    ------
+    InputError
+        Something is missing or does not fit together.
+    """
+    if Path(path).is_dir():
+        return read_labelled(path, scale), "the folder's test files"
+    held = read_npz_test(path, scale)
+    if held is not None:
+        return held, "x_test and y_test of the file"
+    return read_labelled(path, scale), "all samples of the file"
+
+
 def checked(
     path: str | Path, samples: np.ndarray, labels: np.ndarray, divisor: float = 1.0
 ) -> LabelledData:

@@ -14,6 +14,7 @@ import tvm
 from dcc.build import lower_to_kernels
 from dcc.compressed_module import Source, compressed_module
 from dcc.passes.call_sequence import TensorValue, call_sequence
+from dcc.passes.legalize_coded_layers import kernel_layers
 from dcc.passes.pipeline import compilation_steps
 from dcc.passes.select_storage import check_choice
 from dcc.schedules.mca.estimate import KernelEstimate, estimate_kernel
@@ -39,11 +40,14 @@ class ModelEstimate:
         What the model answered under emulation.
     forms
         Storage form of each layer.
+    layers
+        Layer of each kernel that computes one.
     """
 
     kernels: list[tuple[str, KernelEstimate]] = field(default_factory=list)
     outputs: list[Array] = field(default_factory=list)
     forms: dict[str, str] = field(default_factory=dict)
+    layers: dict[str, str] = field(default_factory=dict)
 
     @property
     def nanoseconds(self) -> float:
@@ -96,7 +100,7 @@ def estimate_module(module: tvm.IRModule, target: Target, data: Sequence[Array])
     """Estimate ``main`` of a module behind ``compilation_steps``, kernel by kernel."""
     module = lower_to_kernels(module, target, None)
     sequence = call_sequence(module)
-    result = ModelEstimate()
+    result = ModelEstimate(layers=kernel_layers(module))
     values: dict[TensorValue, Array] = dict(zip(sequence.inputs, data, strict=True))
 
     def read(value: TensorValue) -> Array:

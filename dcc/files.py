@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,25 @@ def refuse_same_file(output: str | PathLike[str], source: str | PathLike[str]) -
             raise OutputError(
                 f"cannot write {output}: it is the file that is read; choose another name"
             )
+
+
+def check_writable(path: str | PathLike[str]) -> None:
+    """Refuse a place that cannot be written to, before the work whose result would go there.
+
+    Raises
+    ------
+    OutputError
+        ``path`` is there and not a plain file, or its folder is missing or closed.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        raise OutputError(
+            f"cannot write {path}: it exists and is not a plain file; choose another name"
+        )
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {target.parent}; make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: the folder {target.parent} may not be written to")
 
 
 @contextmanager

@@ -67,10 +67,10 @@ class Worker:
 
     def measure(self, paths: Mapping[Kind, Path]) -> list[ContenderResult]:
         """Latency of all in one process, then the peak memory of each in its own."""
-        latencies = self._ask("latency", paths)
+        latencies = self.latencies({kind: (kind, path) for kind, path in paths.items()})
         results = []
         for kind in track("measuring memory", list(paths)):
-            memory = self._ask("memory", {kind: paths[kind]})
+            memory = self._ask("memory", {kind: (kind, paths[kind])})
             results.append(
                 ContenderResult(
                     kind,
@@ -82,14 +82,24 @@ class Worker:
             )
         return results
 
+    def latencies(self, contenders: Mapping[str, tuple[Kind, Path]]) -> dict[str, dict[str, Any]]:
+        """Latency of each contender, by name, all in one process.
+
+        Parameters
+        ----------
+        contenders
+            Name -> what it is, and the file that it loads; several may be modules of ours.
+        """
+        return self._ask("latency", contenders)
+
     def kernels(self, module: Path) -> list[KernelResult]:
         """Time by kernel, in the order of their first calls."""
         calls: dict[str, list[float]] = {}
-        for call in self._ask("layers", {"dcc": module})["calls"]:
+        for call in self._ask("layers", {"dcc": ("dcc", module)})["calls"]:
             calls.setdefault(call["name"], []).append(call["seconds"])
         return [KernelResult(name, len(times), sum(times)) for name, times in calls.items()]
 
-    def _ask(self, measure: str, paths: Mapping[Kind, Path]) -> dict[str, Any]:
+    def _ask(self, measure: str, contenders: Mapping[str, tuple[Kind, Path]]) -> dict[str, Any]:
         request = {
             "measure": measure,
             "inputs": str(self.inputs),
@@ -97,7 +107,8 @@ class Worker:
             "rounds": self.rounds,
             "block_seconds": self.block_seconds,
             "contenders": [
-                {"kind": kind, "path": str(path.resolve())} for kind, path in paths.items()
+                {"name": name, "kind": kind, "path": str(path.resolve())}
+                for name, (kind, path) in contenders.items()
             ],
         }
         path = self.folder / "request.json"
@@ -113,7 +124,7 @@ class Worker:
         )
         if done.returncode:
             raise DccError(
-                f"measuring {measure} of {', '.join(paths)} failed with exit code "
+                f"measuring {measure} of {', '.join(contenders)} failed with exit code "
                 f"{done.returncode}: {done.stderr.strip()[-500:] or 'no message'}"
             )
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dcc.accuracy import classes, classifier_input
 from dcc.datasets import LabelledData, read_labelled
 from dcc.differences import OutputDifference
 from dcc.errors import InputError
@@ -180,21 +181,12 @@ class _Comparison:
 
     def run_labelled(self, data: LabelledData) -> None:
         """Run both on all data and count right answers: the largest value of the first output."""
-        if len(self.module.inputs) != 1:
-            names = ", ".join(spec.name for spec in self.module.inputs)
-            raise InputError(f"--data needs a model with one input, this one has {names}")
-        spec = self.module.inputs[0]
-        if not spec.shape:
-            raise InputError(
-                f"--data needs an input with a batch dimension, '{spec.name}' has none"
-            )
+        spec = classifier_input(self.module)
         batches = data.batches(spec)
         answers: list[tuple[np.ndarray, np.ndarray]] = []
         for batch in track("verifying", batches):
             outputs = self.run({spec.name: batch})
-            answers.append(
-                (_classes(outputs[0], spec.shape[0]), _classes(outputs[1], spec.shape[0]))
-            )
+            answers.append((classes(outputs[0], spec.shape[0]), classes(outputs[1], spec.shape[0])))
         self.samples = len(data.labels)
         ours, theirs = (np.concatenate(side)[: self.samples] for side in zip(*answers, strict=True))
         self.right = int((ours == data.labels).sum()), int((theirs == data.labels).sum())
@@ -240,10 +232,3 @@ def integer_reference(module: RunnableModule) -> Module | None:
     if not isinstance(module, Module) or not isinstance(module.accelerator, Executor):
         return None
     return module.on(ReferenceExecutor(module.accelerator.operations))
-
-
-def _classes(output: np.ndarray, batch: int) -> np.ndarray:
-    """Index of the largest value for each sample of the batch."""
-    if output.size % batch:
-        raise InputError(f"--data: an output of shape {list(output.shape)} has no value per sample")
-    return output.reshape(batch, -1).argmax(1)

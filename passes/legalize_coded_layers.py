@@ -206,6 +206,15 @@ class _Legalizer(PyExprMutator):
         return layer.data, relax.TensorType([g.batch, g.outputs, *spatial], shape.dtype)
 
 
+def kernel_layers(module: tvm.IRModule) -> dict[str, str]:
+    """Name the layer (ONNX name of its weight) of each kernel of a module that computes one."""
+    return {
+        variable.name_hint: str(function.attrs[LAYER])
+        for variable, function in module.functions_items()
+        if isinstance(function, tir.PrimFunc) and LAYER in function.attrs
+    }
+
+
 def reshaped(value: relax.Expr, shape: list[int]) -> relax.Expr:
     """Reshape ``value``, which has a type; itself where it has that shape, to spare a copy."""
     same = [int(size) for size in value.ty.shape] == shape

@@ -1,14 +1,15 @@
 """The targets by name: those of the package, and those of others.
 
 An installed package adds a target by an entry point in the group ``dcc.targets``: the target's
-name, and a function without arguments that returns the :class:`~dcc.targets.target.Target`.
+name, and a function without arguments that returns the :class:`~dcc.targets.target.Target`. In one
+process, :func:`registered` does the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 
 from dcc.errors import TargetError
@@ -44,6 +45,27 @@ _TARGETS: dict[str, Callable[[], Target]] = {
 }
 
 
+_registered: dict[str, Target] = {}
+
+
+@contextlib.contextmanager
+def registered(target: Target) -> Iterator[None]:
+    """Make a target known by its name for the length of a ``with`` block.
+
+    Raises
+    ------
+    TargetError
+        There is a target of that name.
+    """
+    if target.name in (*_TARGETS, *_others(), *_registered):
+        raise TargetError(f"there is a target '{target.name}' already: choose another name")
+    _registered[target.name] = target
+    try:
+        yield
+    finally:
+        del _registered[target.name]
+
+
 def get_target(name: str) -> Target:
     """Look a target up.
 
@@ -55,10 +77,12 @@ def get_target(name: str) -> Target:
     """
     if name in _TARGETS:
         return _TARGETS[name]()
+    if name in _registered:
+        return _registered[name]
     others = _others()
     if name in others:
         return _load(others[name])
-    known = [*_TARGETS, *others]
+    known = [*_TARGETS, *_registered, *others]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise TargetError(f"there is no target '{name}'{hint} (known: {', '.join(sorted(known))})")
@@ -73,7 +97,7 @@ def list_targets() -> list[Target]:
     for make in _TARGETS.values():
         with contextlib.suppress(TargetError):
             found.append(make())
-    return found + [_load(each) for each in _others().values()]
+    return [*found, *_registered.values(), *(_load(each) for each in _others().values())]
 
 
 def _others() -> dict[str, EntryPoint]:

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from dcc.datasets import read_arrays, read_labelled
+from dcc.datasets import read_arrays, read_labelled, read_test
 from dcc.errors import InputError
 from dcc.random_inputs import random_inputs
 from dcc.tensor_spec import TensorSpec
@@ -142,3 +142,15 @@ def test_wrong_ranges():
         random_inputs(specs, ranges={"y": (0, 1)})
     with pytest.raises(InputError, match="exceeds"):
         random_inputs(specs, ranges={"x": (1, 0)})
+
+
+def test_what_to_test_on(tmp_path):
+    x, y = np.zeros((6, 4), np.float32), np.arange(6)
+    np.savez(tmp_path / "all.npz", x=x, y=y)
+    np.savez(tmp_path / "split.npz", x=x, y=y, x_test=x[:2], y_test=y[:2])
+    found, about = read_test(tmp_path / "all.npz")
+    assert len(found.labels) == 6
+    assert about == "all samples of the file"
+    found, about = read_test(tmp_path / "split.npz")
+    assert found.labels.tolist() == [0, 1]
+    assert about == "x_test and y_test of the file"

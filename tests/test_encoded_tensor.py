@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from dcc.codegen.byte_reader import varint
 from dcc.codegen.encoded_tensor import EncodedTensor
 from dcc.codegen.raw_values import DTYPE_NAMES, bits_of, numpy_dtype
+from dcc.codegen.relative_index import to_entries
 from dcc.errors import EncodingError
 
 SIZES = [0, 1, 7, 8, 9, 31, 33, 1000]
@@ -196,3 +197,25 @@ def test_lengths_beside_a_zero_are_bounded_too():
 def test_bfloat16_is_no_float16():
     array = np.array([1.0, 3.0e38, 0.0], dtype=ml_dtypes.bfloat16)
     assert round_trip(EncodedTensor.from_dense(array)).dtype == "bfloat16"
+
+
+def test_bytes_without_entropy_coding_are_those_of_fixed_widths():
+    generator = np.random.default_rng(0)
+    mask = generator.random((60, 70)) < 0.1
+    codes = generator.integers(1, 16, mask.shape).astype(np.uint8) * mask
+    codebook = np.concatenate([[0], generator.standard_normal(15)]).astype(np.float32)
+    tensor = EncodedTensor.from_codes(mask, codes, codebook)
+    fixed, coded = tensor.nbytes(entropy_coded=False), tensor.nbytes()
+    positions = np.flatnonzero(mask)
+    counts = {bits: len(to_entries(positions, mask.size, bits)[0]) for bits in range(1, 17)}
+    sizes = {bits: -(-n * 4 // 8) + -(-n * bits // 8) for bits, n in counts.items()}
+    assert fixed.weights + fixed.indices == min(sizes.values())
+    assert fixed.codebook == 1 + 1 + 15 * 4  # entries, method, values
+    assert coded.total < fixed.total
+    assert tensor.nbytes() == coded  # what is stored is not changed by the question
+
+
+def test_raw_values_without_compression_are_as_long_as_they_are():
+    tensor = EncodedTensor.from_values(None, np.ones((40, 50), np.float32))
+    assert tensor.nbytes(entropy_coded=False).weights == 1 + 8000
+    assert tensor.nbytes().weights < 100

@@ -61,6 +61,19 @@ def test_shipped_data_are_listed():
     assert there - listed == {folder / "__init__.py"}
 
 
+def test_what_the_page_of_a_report_is_made_of_is_listed():
+    (pattern,) = SETUPTOOLS["package-data"]["dcc.reporting"]
+    folder = ROOT / "dcc" / "reporting"
+    listed = set(folder.glob(pattern))
+    assert {path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"} <= listed
+    assert {path.name for path in listed} == {
+        "charts.html.j2",
+        "page.html.j2",
+        "sort.js",
+        "style.css",
+    }
+
+
 @pytest.mark.parametrize(
     ("package", "path"), list(source_files()), ids=lambda value: getattr(value, "stem", str(value))
 )

@@ -5,7 +5,7 @@ import pytest
 
 from dcc.errors import CompileError, TargetError
 from dcc.targets import processor
-from dcc.targets.registry import get_target, list_targets
+from dcc.targets.registry import get_target, list_targets, registered
 from dcc.targets.target import vector_floats
 from dcc.targets.toolchain import find_compiler, run_compiler
 
@@ -39,6 +39,24 @@ def test_the_host_asks_for_nothing_that_the_host_lacks():
 def test_unknown_target_names_the_nearest():
     with pytest.raises(TargetError, match=r"'x86-64-v5'; did you mean 'x86-64-v[34]'\?.*host"):
         get_target("x86-64-v5")
+
+
+def test_a_target_registered_for_a_while():
+    from dataclasses import replace
+
+    mine = replace(get_target("host"), name="my-board", description="a board of mine")
+    with registered(mine):
+        assert get_target("my-board") is mine
+        assert mine in list_targets()
+        with pytest.raises(TargetError, match="a target 'my-board' already"), registered(mine):
+            pass
+        with pytest.raises(TargetError, match=r"did you mean 'my-board'\?"):
+            get_target("my-bord")
+    with pytest.raises(TargetError, match="there is no target 'my-board'"):
+        get_target("my-board")
+    taken = pytest.raises(TargetError, match="a target 'host' already")
+    with taken, registered(replace(mine, name="host")):
+        pass
 
 
 def test_vector_width_follows_the_features():

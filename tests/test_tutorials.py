@@ -32,6 +32,7 @@ def run(script, folder, *arguments):
     [
         ("01_first_model.py", "of 360 digits are right"),
         ("03_custom_pass.py", "points: after_import"),
+        ("04_new_target.py", "entry point: camera-a55"),
         ("06_energy_report.py", "the same counts with memory near"),
         ("05_tuning_over_rpc.py", "largest difference from the default schedules"),
     ],

@@ -12,6 +12,7 @@ from dcc.cli.deploying import deploy
 from dcc.cli.finetuning import finetune
 from dcc.cli.inspecting import inspect, recipes, targets
 from dcc.cli.options import common_options
+from dcc.cli.reporting import report
 from dcc.cli.running import run, verify
 from dcc.cli.sensing import sensitivity
 from dcc.cli.tuning import tune
@@ -43,6 +44,7 @@ for _command in (
     verify,
     inspect,
     bench,
+    report,
     recipes,
     targets,
 ):

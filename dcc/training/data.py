@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dcc.datasets import LabelledData, checked, read_arrays, read_labelled, read_split
+from dcc.datasets import LabelledData, read_labelled, read_npz_test, read_split
 from dcc.errors import InputError
 
 VALIDATION_SHARE = 1 / 12  # of MNIST's 60,000: 5,000
@@ -77,7 +77,7 @@ def read_splits(
         held, source = read_labelled(path, scale), "the folder's training and test files"
     else:
         train = read_labelled(path, scale)
-        held, source = _npz_test(path, scale)
+        held, source = read_npz_test(path, scale), "x_test and y_test of the file"
     if test is not None:
         held, source = read_labelled(test, scale), f"tested on {test}"
     if held is None:
@@ -131,16 +131,3 @@ def to_tensors(
     samples = np.ascontiguousarray(data.samples, dtype=np.float32).reshape(-1, *sample_shape)
     labels = np.ascontiguousarray(data.labels, dtype=np.int64)
     return torch.from_numpy(samples).to(device), torch.from_numpy(labels).to(device)
-
-
-def _npz_test(path: str | Path, scale: float | None) -> tuple[LabelledData | None, str]:
-    arrays = read_arrays(path)
-    if not {"x_test", "y_test"} <= arrays.keys():
-        return None, ""
-    held = checked(
-        f"{path}, x_test and y_test",
-        arrays["x_test"],
-        arrays["y_test"],
-        1.0 if scale is None else scale,
-    )
-    return held, "x_test and y_test of the file"

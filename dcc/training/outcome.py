@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
+from dcc.accuracy import module_accuracy
 from dcc.compilation import compile as compile_model
 from dcc.container import Container
 from dcc.datasets import LabelledData
 from dcc.passes.options import Recipe
-from dcc.progress import track
 from dcc.runtime import load
 from dcc.training.epoch_report import EpochReport
 
@@ -106,11 +105,4 @@ def compiled_accuracy(container: Container | onnx.ModelProto, data: LabelledData
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.so"
         compile_model(container, path)
-        module = load(path)
-        spec = module.inputs[0]
-        answers = [
-            module(batch)[0].reshape(spec.shape[0], -1).argmax(1)
-            for batch in track("testing the compiled module", data.batches(spec))
-        ]
-    right = np.concatenate(answers)[: len(data.labels)] == data.labels
-    return 100.0 * int(right.sum()) / len(data.labels)
+        return module_accuracy(load(path), data)

@@ -6,8 +6,8 @@ import pytest
 from dcc.cli.tables import print_report
 from dcc.codegen.encoded_tensor import EncodedTensor
 from dcc.errors import ModelError, ModuleError
+from dcc.inspection import inspect, layer_of_tensor
 from dcc.layer_report import LayerReport, Report
-from dcc.report import inspect, layer_of_tensor
 
 
 def pruned(shape=(40, 50), density=0.1, levels=15):
