@@ -235,7 +235,9 @@ def test_a_model_with_nothing_to_compress(tmp_path):
     onnx.save(model, tmp_path / "relu.onnx")
     report = dcc.report(tmp_path / "relu.onnx", tmp_path / "report.html", threads=1)
     assert report.layers == []
-    assert report.devices[0].variant("auto").seconds > 0
+    (variant,) = report.devices[0].variants
+    assert variant.storage == "auto"
+    assert variant.seconds > 0
     assert "there is nothing to compress" in (tmp_path / "report.html").read_text()
 
 

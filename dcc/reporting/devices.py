@@ -39,7 +39,7 @@ def device_facts(
     """
     modules: dict[str, CompiledModule] = {}
     failures: dict[str, str] = {}
-    for storage in track(f"compiling for {target.name}", storages_of(target)):
+    for storage in track(f"compiling for {target.name}", _storages(target, builds)):
         found = builds.attempt(target, storage)
         if isinstance(found, DccError):
             failures[storage] = str(found)
@@ -71,6 +71,15 @@ def device_facts(
         energies.table,
         energies.notes,
     )
+
+
+def _storages(target: Target, builds: Builds) -> tuple[str, ...]:
+    """List the choices of storage that make a difference: without a coded layer none does."""
+    found = builds.attempt(target, AUTO)
+    if isinstance(found, DccError):
+        return storages_of(target)
+    forms = [layer["form"] for layer in found.metadata["layers"]]
+    return storages_of(target) if any(form != CONSTANT for form in forms) else (AUTO,)
 
 
 def _variant(storage: str, module: CompiledModule, times: TargetTimes) -> Variant:
