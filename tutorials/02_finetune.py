@@ -4,8 +4,8 @@
     python tutorials/02_finetune.py
 
 Two ways: an ONNX file, and a torch module with a loader of your own. The data are scikit-learn's
-handwritten digits; nothing is downloaded, and it takes about a minute. What each stage does to ratio
-and accuracy of a larger network is drawn in docs/lenet5_curve.png, by benchmarks/accuracy_curve.py.
+handwritten digits; nothing is downloaded, and it takes about a minute. What each stage does to the
+ratio and accuracy of LeNet-5 is drawn in docs/lenet5_curve.png, by benchmarks/accuracy_curve.py.
 """
 
 from __future__ import annotations
