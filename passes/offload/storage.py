@@ -56,8 +56,8 @@ def choose_form(weights: ConvWeights, storage: str, objective: str) -> tuple[Vta
     skips: VtaForm = "dense" if share == 1.0 else "blocks"
     blocks = f"{100 * share:.0f} % of the blocks hold weights"
     if storage != "auto":
-        form: VtaForm = storage  # type: ignore[assignment]
-        if form in ("codebook", "huffman"):
+        form = next(each for each in VTA_FORMS if each == storage)
+        if form == "codebook" or form == "huffman":
             refusal = coding_refusal(levels, form)
             if refusal:
                 return "dense", f"left dense: {refusal}"

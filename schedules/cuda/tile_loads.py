@@ -7,6 +7,7 @@ shared memory the lines of a column stand side by side. ``load`` only asks for t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from tvm import tirx as tir
@@ -21,7 +22,7 @@ FLOAT = "float32"
 
 
 @dataclass
-class Loads:
+class Loads(ABC):
     """Loads of one operand.
 
     Attributes
@@ -45,9 +46,9 @@ class Loads:
     tile_of: tir.Buffer = field(init=False)
 
     @property
+    @abstractmethod
     def width(self) -> int:
         """Columns of one load of a thread."""
-        raise NotImplementedError
 
     @property
     def each_line(self) -> int:
@@ -88,14 +89,17 @@ class Loads:
             with T.If(place < self.lines * self.each_line), T.Then():
                 self._store(turn, first)
 
+    @abstractmethod
     def _registers(self) -> tir.Buffer:
-        raise NotImplementedError
+        """Allocate what holds a thread's loads until they are stored."""
 
+    @abstractmethod
     def _load(self, turn: int, line: Expr, column: Expr) -> None:
-        raise NotImplementedError
+        """Ask for ``width`` columns of a line."""
 
+    @abstractmethod
     def _store(self, turn: int, first: Expr) -> None:
-        raise NotImplementedError
+        """Put them into shared memory from ``first`` on, ``stride`` apart."""
 
 
 @dataclass
