@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,10 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 def setting(threads: int, seed: int, **more: Any) -> dict[str, Any]:
     """Where and how the numbers were measured."""
-    versions = {package: version(package) for package in PACKAGES}
+    versions = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):  # a script need not use all of them
+            versions[package] = version(package)
     machine = {key: value for key, value in machine_facts().items() if key != "versions"}
     return {"machine": machine, "threads": threads, "seed": seed, "versions": versions, **more}
 
