@@ -12,8 +12,22 @@ from dcc.targets.target import Caches, Gpu, Target
 
 _KIB, _MIB = 1024, 1024 * 1024
 # By the data sheets of the A100 (40 GB) and the H100 (SXM).
-AMPERE = Gpu(108, shared_bytes=48 * _KIB, multiplications=64, clock=1.41, bandwidth=1555.0)
-HOPPER = Gpu(132, shared_bytes=48 * _KIB, multiplications=128, clock=1.98, bandwidth=3350.0)
+AMPERE = Gpu(
+    108,
+    shared_bytes=48 * _KIB,
+    multiplications=64,
+    tensor_multiplications=512,
+    clock=1.41,
+    bandwidth=1555.0,
+)
+HOPPER = Gpu(
+    132,
+    shared_bytes=48 * _KIB,
+    multiplications=128,
+    tensor_multiplications=1024,
+    clock=1.98,
+    bandwidth=3350.0,
+)
 _ENERGY = energy_table(
     "estimate for 4 nm and HBM, scaled from Horowitz's 45 nm figures by the trend of Jouppi et "
     "al., ISCA 2021, Table 2",
@@ -103,8 +117,10 @@ def card_target() -> Target:
     from dataclasses import replace
 
     gpu = HOPPER if card.major >= 9 else AMPERE
-    if (card.major, card.minor) > (8, 0):
-        gpu = replace(gpu, multiplications=HOPPER.multiplications)
+    if card.major < 8:
+        gpu = replace(gpu, tensor_multiplications=0)  # they have no TF32
+    elif card.major == 8 and card.minor > 0:
+        gpu = replace(gpu, multiplications=HOPPER.multiplications, tensor_multiplications=128)
     gpu = replace(gpu, multiprocessors=card.multiprocessors)
     arch = f"sm_{card.major}{card.minor}"
     return _target("cuda", f"this machine's card ({card.name})", arch, gpu, card.level2_bytes)

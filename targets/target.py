@@ -57,6 +57,8 @@ class Gpu:
         Shared memory that any block may have.
     multiplications
         In single precision, with their additions: of a multiprocessor in a cycle.
+    tensor_multiplications
+        The same of values of TF32, by its tensor cores; 0 where it has none.
     clock
         Cycles a nanosecond.
     bandwidth
@@ -68,6 +70,7 @@ class Gpu:
     block_threads: int = 1024
     shared_bytes: int = 48 * 1024
     multiplications: int = 128
+    tensor_multiplications: int = 0
     clock: float = 1.7
     bandwidth: float = 3000.0
 

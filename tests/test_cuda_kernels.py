@@ -12,7 +12,7 @@ from weights import legal_forms
 
 from dcc.codegen.packing import Packing
 from dcc.passes.operators.recurrent_reference import gru_reference, lstm_reference
-from dcc.schedules.cuda.gemm_tile import in_tiles
+from dcc.schedules.cuda.tiles import in_tiles
 from dcc.schedules.epilogue import Activation
 from dcc.schedules.geometry import ConvGeometry
 from dcc.schedules.kernels import build_decoder, build_kernel, pack_for
@@ -62,30 +62,40 @@ def test_matmul(kind, sizes, target):
 
 # Rows, columns and samples: whole tiles, odd ones, columns that are no whole vectors or parts.
 TILES = [(130, 516, 64), (33, 70, 2), (70, 33, 20), (257, 96, 65), (5, 1, 9), (128, 64, 128)]
+TILE_VARIANTS = {
+    "tensor cores": {"tensor_cores": 1},
+    "one block": {"tensor_cores": 1, "split": 1, "depth": 32, "warps": 2, "row_fragments": 1},
+    "threads": {"tensor_cores": 0},
+    "one block of threads": {"tensor_cores": 0, "split": 1, "depth": 8, "thread_rows": 4},
+}
 
 
-@pytest.mark.parametrize("sizes", some(TILES, [(33, 70, 2), (130, 516, 64)]))
+@pytest.mark.parametrize("variant", TILE_VARIANTS)
+@pytest.mark.parametrize("sizes", some(TILES, [(33, 70, 2), (70, 33, 20)]))
 @pytest.mark.parametrize(
-    "kind", some(["sparse codes", "sparse 8 bit codes", "dense values"], ["sparse codes"])
+    "kind",
+    some(
+        ["sparse codes", "sparse 8 bit codes", "dense codes", "dense values", "half"],
+        ["sparse codes"],
+    ),
 )
-def test_dense_tiles(kind, sizes, target):
-    """Products of some samples in dense tiles, by as many blocks as the default takes, and by one."""
+def test_dense_tiles(kind, sizes, variant, target):
+    """Products of some samples in tiles, by tensor cores and by threads."""
     rows, columns, samples = sizes
-    weight, x = make_weight(kind, rows, columns), normal((samples, columns))
-    shape, kernels = LayerShape("matmul", samples=samples), {}
+    dtype, tolerance = ("float16", 1e-3) if kind == "half" else ("float32", 1e-6)
+    weight, x = make_weight(kind, rows, columns), normal((samples, columns), dtype)
+    shape, kernels = LayerShape("matmul", dtype, samples=samples), {}
     for form in legal_forms(weight):
         if not in_tiles(shape, form):
             continue
         tunables = default_tunables(shape, form, target, weight)
         packed = pack_for(weight, form, tunables.packing)
-        whole = with_values(tunables, {"split": 1, "depth": 8, "thread_rows": 4})
-        for name, each in {"default": tunables, "whole": whole}.items():
-            kernel = build_kernel(shape, packed, target, each)
-            kernels[f"{form}_{name}"] = kernel, [x, *packed.arrays.values()]
+        kernel = build_kernel(shape, packed, target, with_values(tunables, TILE_VARIANTS[variant]))
+        kernels[form] = kernel, [x, *packed.arrays.values()]
     expected = matmul_expected(weight, x)
-    for name, (got,) in run_all(kernels, [(expected.shape, "float32")], target=target).items():
+    for form, (got,) in run_all(kernels, [(expected.shape, dtype)], target=target).items():
         scale = np.abs(expected).max(initial=1)
-        assert np.abs(got - expected).max(initial=0) / scale <= 2e-6, name
+        assert np.abs(got - expected).max(initial=0) / scale <= tolerance, form
 
 
 @pytest.mark.parametrize("kind", some(MAIN_WEIGHTS, ["sparse codes"]))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from dcc.codegen.code_grid import code_width
 from dcc.codegen.weight_matrix import Form, WeightMatrix
-from dcc.schedules.cuda.gemm_tile import default_tile, gemm_nanoseconds, in_tiles
 from dcc.schedules.cuda.packing import block_packing
+from dcc.schedules.cuda.tiles import default_tile, in_tiles
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.target import Gpu, Target
 
@@ -83,10 +83,11 @@ def block_nanoseconds(
 
 def _tiles(form: Form, weight: WeightMatrix, shape: LayerShape, gpu: Gpu) -> float:
     """Nanoseconds of a product in dense tiles."""
-    tile = default_tile(shape.samples, weight.rows, weight.columns, gpu)
+    values = weight.grid if weight.codebook is None else weight.codebook
+    tile = default_tile(shape, weight.rows, weight.columns, values, gpu)
     if form == "codebook":
-        return LOOKUPS * gemm_nanoseconds(tile, gpu, code_width(weight.code_bits) / 8)
-    return gemm_nanoseconds(tile, gpu, weight.dtype.itemsize)
+        return LOOKUPS * tile.nanoseconds(gpu, code_width(weight.code_bits) / 8)
+    return tile.nanoseconds(gpu, weight.dtype.itemsize)
 
 
 def _phases(form: Form, weight: WeightMatrix, shape: LayerShape, gpu: Gpu) -> int:

@@ -23,7 +23,8 @@ from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
 from dcc.schedules.cuda.blocks import assign, barrier, each, launch
-from dcc.schedules.cuda.gemm_tile import GROUP, GemmTile
+from dcc.schedules.cuda.gemm_tile import GemmTile
+from dcc.schedules.cuda.tile import GROUP, Tile
 from dcc.schedules.cuda.tile_loads import CodeLoads, GridLoads, Loads
 from dcc.schedules.epilogue import Epilogue
 from dcc.schedules.weight_reader import Expr, allocate, argument, bind
@@ -54,11 +55,11 @@ def gemm(packed: PackedWeight, dtype: str, epilogue: Epilogue, tile: GemmTile) -
         with launch(tile.blocks, tile.threads) as (block, thread):
             _Block(tile, packed, arrays, block, thread).emit(x, y, parts, epilogue)
         if parts is not None:
-            _add_up(parts, y, tile, epilogue)
+            add_up(parts, y, tile, epilogue)
     return builder.get()
 
 
-def _add_up(parts: tir.Buffer, y: tir.Buffer, tile: GemmTile, epilogue: Epilogue) -> None:
+def add_up(parts: tir.Buffer, y: tir.Buffer, tile: Tile, epilogue: Epilogue) -> None:
     """Add the sums of all splits up; a thread has one result."""
     size = tile.samples * tile.rows
     blocks = -(-size // REDUCTION_THREADS)

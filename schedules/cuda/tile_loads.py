@@ -15,7 +15,7 @@ from tvm.tirx.script import builder as T
 
 from dcc.codegen.code_grid import code_width, codes_per_word
 from dcc.schedules.cuda.blocks import assign, barrier, each, shared
-from dcc.schedules.cuda.gemm_tile import GROUP, GemmTile
+from dcc.schedules.cuda.tile import GROUP, Tile
 from dcc.schedules.weight_reader import Expr, allocate, bind
 
 FLOAT = "float32"
@@ -37,7 +37,7 @@ class Loads(ABC):
 
     name: str
     source: tir.Buffer
-    tile: GemmTile
+    tile: Tile
     first: Expr
     lines: int
     stride: int
@@ -134,6 +134,10 @@ class GridLoads(Loads):
     def open(self) -> None:
         """Allocate shared memory and registers."""
         super().open()
+        self.open_source()
+
+    def open_source(self) -> None:
+        """Declare the operand as an array of one axis."""
         count = int(self.source.ty.shape[0]) * self.tile.columns
         dtype = str(self.source.ty.dtype)
         self.flat = T.decl_buffer((count,), dtype, data=self.source.data)

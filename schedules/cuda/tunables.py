@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dcc.schedules.cuda.gemm_tile import DEPTH, GROUP, default_tile, in_tiles
+from dcc.schedules.cuda.gemm_tile import DEPTH, GemmTile
 from dcc.schedules.cuda.packing import MOST_SEGMENTS, block_packing, floats_of_a_sample, phases_of
 from dcc.schedules.cuda.sizes import BlockSizes
+from dcc.schedules.cuda.tensor_tile import GROUP_COLUMNS, TensorTile
+from dcc.schedules.cuda.tile import GROUP
+from dcc.schedules.cuda.tiles import default_tile, in_tiles
 from dcc.schedules.tunable import Case, Conflict, Tunable, Value, Values
 from dcc.targets.target import Gpu
 
@@ -75,23 +78,44 @@ def _thread_pixels(case: Case) -> tuple[Value, ...]:
     return (None, 1, 2, 8) if _by_pixels(case) else ()
 
 
+def _tile(case: Case, tensor_cores: bool | None = None) -> GemmTile | TensorTile | None:
+    """Return the tile of the default schedule; None where the layer is not computed in tiles."""
+    if not in_tiles(case.shape, case.form):
+        return None
+    weight = case.weight
+    values = weight.grid if weight.codebook is None else weight.codebook
+    return default_tile(case.shape, weight.rows, weight.columns, values, _gpu(case), tensor_cores)
+
+
+def _tensor_cores(case: Case) -> tuple[Value, ...]:
+    return (None, 0, 1) if isinstance(_tile(case, True), TensorTile) else ()
+
+
 def _thread_rows(case: Case) -> tuple[Value, ...]:
-    return (None, GROUP, 2 * GROUP) if in_tiles(case.shape, case.form) else ()
+    return (None, GROUP, 2 * GROUP) if _tile(case) is not None else ()
 
 
 def _row_threads(case: Case) -> tuple[Value, ...]:
-    return (None, 8, 16, 32) if in_tiles(case.shape, case.form) else ()
+    return (None, 8, 16, 32) if _tile(case) is not None else ()
+
+
+def _warps(case: Case) -> tuple[Value, ...]:
+    return (None, 1, 2, 4, 8) if isinstance(_tile(case, True), TensorTile) else ()
+
+
+def _row_fragments(case: Case) -> tuple[Value, ...]:
+    return (None, 1, 2) if isinstance(_tile(case, True), TensorTile) else ()
 
 
 def _depth(case: Case) -> tuple[Value, ...]:
-    return (None, DEPTH // 2, DEPTH, 2 * DEPTH) if in_tiles(case.shape, case.form) else ()
+    return (None, DEPTH // 2, DEPTH, 2 * DEPTH) if _tile(case) is not None else ()
 
 
 def _split(case: Case) -> tuple[Value, ...]:
-    if not in_tiles(case.shape, case.form):
+    tile = _tile(case)
+    if tile is None:
         return ()
-    weight = case.weight
-    usual = default_tile(case.shape.samples, weight.rows, weight.columns, _gpu(case)).split
+    usual = tile.split
     halves = {max(usual // 4, 1), max(usual // 2, 1), 2 * usual, 3 * usual // 2}
     return (None, *sorted(halves - {usual}))
 
@@ -106,10 +130,13 @@ BLOCK_TUNABLES = (
     Tunable("code_length", "longest code of the huffman form", _code_length),
     Tunable("pixel_threads", "most threads of a block whose threads are pixels", _pixel_threads),
     Tunable("thread_pixels", "most pixels of such a thread", _thread_pixels),
+    Tunable("tensor_cores", "whether tensor cores compute the tiles", _tensor_cores),
     Tunable("thread_rows", "rows of a thread of a dense tile", _thread_rows),
     Tunable("row_threads", "threads along the rows of a dense tile", _row_threads),
     Tunable("depth", "columns of a dense tile in shared memory at a time", _depth),
     Tunable("split", "blocks that share the columns of a dense tile", _split),
+    Tunable("warps", "warps of a block of tensor cores", _warps),
+    Tunable("row_fragments", "fragments of rows of a warp of tensor cores", _row_fragments),
 )
 
 
@@ -117,15 +144,40 @@ def _threads(case: Case, values: Values) -> int:
     return int(values["block_rows"] * values["segments"]) if _split_rows(case) else 0
 
 
+TILE_SIZES = (
+    "tensor_cores",
+    "thread_rows",
+    "row_threads",
+    "depth",
+    "split",
+    "warps",
+    "row_fragments",
+)
+
+
+def _chosen_tile(case: Case, values: Values) -> GemmTile | TensorTile | None:
+    sizes = BlockSizes(**{name: values[name] for name in TILE_SIZES})
+    default = _tile(case, sizes.on_tensor_cores)
+    return None if default is None else sizes.tile(default)
+
+
+def _unused_size(case: Case, values: Values) -> bool:
+    """Whether sizes are given that the tile does not have, or that it cannot have."""
+    tile = _chosen_tile(case, values)
+    if tile is None:
+        return False
+    if isinstance(tile, GemmTile):
+        return values["warps"] is not None or values["row_fragments"] is not None
+    others = values["thread_rows"] is not None or values["row_threads"] is not None
+    return others or tile.depth % GROUP_COLUMNS > 0
+
+
 def _no_room(case: Case, values: Values) -> bool:
     """Whether inputs, sums or a dense tile take more than the shared memory of a block."""
     gpu = _gpu(case)
-    if in_tiles(case.shape, case.form):
-        weight = case.weight
-        default = default_tile(case.shape.samples, weight.rows, weight.columns, gpu)
-        names = ("thread_rows", "row_threads", "depth", "split")
-        tile = BlockSizes(**{name: values[name] for name in names}).tile(default)
-        codebook = 0 if weight.codebook is None else 4 * weight.codebook.size
+    tile = _chosen_tile(case, values)
+    if tile is not None:
+        codebook = 0 if case.weight.codebook is None else 4 * case.weight.codebook.size
         return tile.shared_bytes + codebook > gpu.shared_bytes or tile.threads > gpu.block_threads
     if not _split_rows(case):
         return False
@@ -143,5 +195,6 @@ BLOCK_CONFLICTS: tuple[Conflict, ...] = (
         "a block has too many threads",
         lambda case, v: _threads(case, v) > _gpu(case).block_threads,
     ),
+    ("the tile has no such size", _unused_size),
     ("shared memory has no room for it", _no_room),
 )

@@ -1,0 +1,206 @@
+"""Products of a dense weight, or of a grid of codes, with some samples, on tensor cores.
+
+A block of warps computes rows x samples, of all columns or of a share of them. Each warp has rows
+of its own, whose values it reads straight to registers; the inputs stand in shared memory, already
+split into their parts (see ``tensor_tile``):
+
+    load part 0 of rows and samples; store the samples
+    for each part of the columns:
+        load the next part
+        for each 16 columns: products of the parts, summed up apart; add them to the sums
+        store the next part's samples in the other half of the shared memory; barrier
+
+Tensor cores cut off what they add up instead of rounding it. So a chain of additions is short, and
+what they found is added to the sums outside of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx as tir
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T
+
+from dcc.codegen.packed import PackedWeight
+from dcc.schedules.cuda.blocks import assign, barrier, launch
+from dcc.schedules.cuda.gemm import add_up
+from dcc.schedules.cuda.tensor_core import (
+    SAMPLE_VALUES,
+    SUMS,
+    Fragments,
+    MmaCore,
+    SharedCore,
+    TensorCore,
+)
+from dcc.schedules.cuda.tensor_loads import InputLoads, LookupLoads, ValueLoads, WeightLoads
+from dcc.schedules.cuda.tensor_tile import (
+    FRAGMENT_ROWS,
+    FRAGMENT_SAMPLES,
+    THREAD_COLUMNS,
+    TensorTile,
+)
+from dcc.schedules.epilogue import Epilogue
+from dcc.schedules.weight_reader import Expr, allocate, argument, bind
+
+FLOAT = "float32"
+AT_ONCE = 4
+"""Fragments of samples that a warp has in registers: their products do not wait for each other."""
+
+
+def tensor_gemm(
+    packed: PackedWeight, dtype: str, epilogue: Epilogue, tile: TensorTile, instruction: bool
+) -> tir.PrimFunc:
+    """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])``; parameters as of ``gemm``.
+
+    Without ``instruction`` threads multiply instead of tensor cores.
+    """
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("matmul_tensor_tiles")
+        x = argument("x", (tile.samples, tile.columns), dtype)
+        arrays = {
+            name: argument(name, array.shape, array.dtype.name)
+            for name, array in packed.arrays.items()
+        }
+        epilogue.declare()
+        y = argument("y", (tile.samples, tile.rows), dtype)
+        parts = None
+        if tile.split > 1:
+            parts = allocate("parts", (tile.split * tile.samples * tile.rows,), FLOAT, "global")
+        with launch(tile.blocks, tile.threads) as (block, thread):
+            core = (MmaCore if instruction else SharedCore)(tile.warps, thread)
+            _Block(tile, packed, arrays, block, thread, core).emit(x, y, parts, epilogue)
+        if parts is not None:
+            add_up(parts, y, tile, epilogue)
+    return builder.get()
+
+
+@dataclass
+class _Block:
+    """The work of one block, as one of its threads sees it."""
+
+    tile: TensorTile
+    packed: PackedWeight
+    arrays: dict[str, tir.Buffer]
+    block: Expr
+    thread: Expr
+    core: TensorCore
+
+    def emit(
+        self, x: tir.Buffer, y: tir.Buffer, parts: tir.Buffer | None, epilogue: Epilogue
+    ) -> None:
+        """Compute the tile of the block and store it, to ``parts`` where columns are split."""
+        tile = self.tile
+        rest = tir.floordiv(self.block, tile.sample_tiles)
+        # Blocks of the same rows follow each other: the cache has the weight for all but the first.
+        sample_tile = tir.floormod(self.block, tile.sample_tiles)
+        self.first_sample = bind("first_sample", sample_tile * tile.block_samples)
+        self.first_row = bind("first_row", tir.floormod(rest, tile.row_tiles) * tile.block_rows)
+        self.split = bind("split", tir.floordiv(rest, tile.row_tiles))
+        first = bind("first_step", self.split * tile.steps)
+        depths = max(-(-tile.columns // tile.depth), 1)
+        steps = bind("steps", tir.min(depths - first, tile.steps))
+        inputs = InputLoads(
+            "samples", x, tile, self.first_sample, tile.block_samples, 0, self.thread
+        )
+        weight = self._weight()
+        inputs.open()
+        weight.open()
+        self._clear()
+        inputs.load(first * tile.depth)
+        weight.load(first * tile.depth)
+        inputs.store(tir.const(0, "int32"))
+        barrier()
+        with T.serial(0, steps) as step:
+            weight.keep()
+            following = (first + step + 1) * tile.depth
+            with T.If(step + 1 < steps), T.Then():
+                inputs.load(following)
+                weight.load(following)
+            self._multiply(inputs, weight, tir.floormod(step, 2))
+            with T.If(step + 1 < steps), T.Then():
+                inputs.store(tir.floormod(step + 1, 2))
+            barrier()
+        self._store(y, parts, epilogue)
+
+    def _weight(self) -> WeightLoads:
+        """Make the loads of the weight."""
+        operands = (self.tile, self.first_row, self.thread)
+        if self.packed.form == "dense":
+            return ValueLoads(self.arrays["values"], *operands)
+        codes, codebook = self.arrays["codes"], self.arrays["codebook"]
+        return LookupLoads(codes, *operands, codebook, self.packed.code_bits)
+
+    def _clear(self) -> None:
+        """Allocate the sums, those of a turn, and what a turn reads of the samples."""
+        tile = self.tile
+        self.at_once = min(AT_ONCE, tile.sample_fragments)
+        count = tile.row_fragments * tile.sample_fragments * SUMS
+        self.sums = allocate("sums", (count,), FLOAT)
+        for place in range(count):
+            assign(self.sums, 0.0, place)
+        self.turn_sums = allocate("turn_sums", (tile.row_fragments * self.at_once * SUMS,), FLOAT)
+        size = self.at_once * THREAD_COLUMNS
+        self.columns = [allocate(f"columns_{n}", (size,), FLOAT) for n in range(tile.input_parts)]
+        lane = tir.floormod(self.thread, 32)
+        self.group = bind("group", tir.floordiv(lane, 4))
+        self.quad = bind("quad", tir.floormod(lane, 4))
+
+    def _multiply(self, inputs: InputLoads, weight: WeightLoads, half: Expr) -> None:
+        """Multiply the part of the columns in a half of the shared memory."""
+        tile = self.tile
+        for group in range(tile.groups):
+            for first in range(0, tile.sample_fragments, self.at_once):
+                count = min(self.at_once, tile.sample_fragments - first)
+                for n in range(count):
+                    self._read(inputs, half, group, first + n, n)
+                turn = tile.row_fragments * count * SUMS
+                for place in range(turn):
+                    assign(self.turn_sums, 0.0, place)
+                for each in range(2):
+                    self._fragments(weight, group, each, count)
+                for place in range(turn):
+                    fragment, rest = divmod(place, count * SUMS)
+                    at = (fragment * tile.sample_fragments + first) * SUMS + rest
+                    assign(self.sums, self.sums[at] + self.turn_sums[place], at)
+
+    def _read(self, inputs: InputLoads, half: Expr, group: int, fragment: int, n: int) -> None:
+        """Read four columns of a sample, to where two fragments have them."""
+        sample = fragment * FRAGMENT_SAMPLES + self.group
+        place = bind("place", inputs.place(half, group, sample) + self.quad * THREAD_COLUMNS)
+        for shared_part, held in zip(inputs.parts, self.columns, strict=True):
+            value = shared_part[tir.Ramp(place, 1, THREAD_COLUMNS)]
+            T.buffer_store(held, value, [tir.Ramp(n * THREAD_COLUMNS, 1, THREAD_COLUMNS)])
+
+    def _fragments(self, weight: WeightLoads, group: int, each: int, count: int) -> None:
+        """Multiply the fragments of eight columns."""
+        tile = self.tile
+        pairs = [
+            (a, b)
+            for a in reversed(range(tile.weight_parts))
+            for b in reversed(range(tile.input_parts))
+            if a + b < 2
+        ]
+        samples = Fragments(self.columns, each * SAMPLE_VALUES, THREAD_COLUMNS, count)
+        self.core.multiply(self.turn_sums, weight.fragments(group, each), samples, pairs)
+
+    def _store(self, y: tir.Buffer, parts: tir.Buffer | None, epilogue: Epilogue) -> None:
+        """Store the sums of the thread, those that are inside."""
+        tile = self.tile
+        warp = tir.floordiv(self.thread, 32) * (FRAGMENT_ROWS * tile.row_fragments)
+        for m in range(tile.row_fragments):
+            for lower in range(2):
+                below = m * FRAGMENT_ROWS + lower * (FRAGMENT_ROWS // 2)
+                row = bind("row", self.first_row + warp + below + self.group)
+                for n in range(tile.sample_fragments):
+                    for odd in range(2):
+                        at = (m * tile.sample_fragments + n) * SUMS + 2 * lower + odd
+                        sample = self.first_sample + n * FRAGMENT_SAMPLES + 2 * self.quad + odd
+                        inside = tir.And(sample < tile.samples, row < tile.rows)
+                        with T.If(inside), T.Then():
+                            if parts is not None:
+                                line = (self.split * tile.samples + sample) * tile.rows
+                                assign(parts, self.sums[at], line + row)
+                            else:
+                                value = epilogue.apply(self.sums[at], row, str(y.ty.dtype))
+                                T.buffer_store(y, value, [sample, row])

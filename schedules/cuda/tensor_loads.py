@@ -1,0 +1,236 @@
+"""How operands come to tensor cores: the inputs by shared memory, the weight straight to registers.
+
+The order in which columns are summed up is free. So thread ``4 * g + t`` reads the columns from
+``4 * t`` on of a group of 16, four neighbours at once, and takes them for the columns ``t`` and
+``t + 4`` of two fragments.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from tvm import tirx as tir
+from tvm.tirx.script import builder as T
+
+from dcc.codegen.code_grid import code_width, codes_per_word
+from dcc.schedules.cuda.blocks import assign, barrier, each, shared
+from dcc.schedules.cuda.tensor_core import ROW_VALUES, Fragments, nearest
+from dcc.schedules.cuda.tensor_tile import FRAGMENT_ROWS, GROUP_COLUMNS, THREAD_COLUMNS, TensorTile
+from dcc.schedules.cuda.tile_loads import GridLoads
+from dcc.schedules.weight_reader import Expr, allocate, bind
+
+FLOAT = "float32"
+
+
+def split(value: Expr, buffers: list[tir.Buffer], place: Expr | int) -> None:
+    """Store the parts of a value."""
+    if len(buffers) == 1:
+        assign(buffers[0], value, place)
+        return
+    large = bind("large", nearest(value))
+    assign(buffers[0], large, place)
+    assign(buffers[1], value - large, place)
+
+
+@dataclass
+class InputLoads(GridLoads):
+    """Loads of samples, whose parts stand in shared memory: groups of columns, samples, columns."""
+
+    def open(self) -> None:
+        """Allocate shared memory and registers."""
+        self.open_source()
+        size = 2 * self.tile.depth * self.lines
+        self.parts = [shared(f"{self.name}_{n}", size, FLOAT) for n in range(self.part_count)]
+        self.held = self._registers()
+
+    @property
+    def part_count(self) -> int:
+        """Parts of a value."""
+        assert isinstance(self.tile, TensorTile)
+        return self.tile.input_parts
+
+    def place(self, half: Expr, group: Expr | int, sample: Expr) -> Expr:
+        """Where the columns of a group start, of a sample."""
+        groups = self.tile.depth // GROUP_COLUMNS
+        return ((half * groups + group) * self.lines + sample) * GROUP_COLUMNS
+
+    def store(self, half: Expr) -> None:
+        """Put what was loaded last into a half of the shared memory."""
+        for turn in range(self.turns):
+            place = turn * self.tile.threads + self.thread
+            line = tir.floordiv(place, self.each_line)
+            column = tir.floormod(place, self.each_line) * self.width
+            group, within = tir.floordiv(column, GROUP_COLUMNS), tir.floormod(column, GROUP_COLUMNS)
+            first = bind("place", self.place(half, group, line) + within)
+            if (turn + 1) * self.tile.threads <= self.lines * self.each_line:
+                self._store(turn, first)
+                continue
+            with T.If(place < self.lines * self.each_line), T.Then():
+                self._store(turn, first)
+
+    def _store(self, turn: int, first: Expr) -> None:
+        if self.width == 1:
+            split(self.held[turn], self.parts, first)
+            return
+        at = tir.Ramp(turn * self.width, 1, self.width)
+        to, value = tir.Ramp(first, 1, self.width), self.held[at]
+        if len(self.parts) == 1:
+            T.buffer_store(self.parts[0], value, [to])
+            return
+        # Part by part, so that what stands in shared memory is written as vectors.
+        for number in range(self.width):
+            each_at = turn * self.width + number
+            assign(self.larger, nearest(self.held[each_at]), number)
+            assign(self.held, self.held[each_at] - self.larger[number], each_at)
+        T.buffer_store(self.parts[0], self.larger[tir.Ramp(0, 1, self.width)], [to])
+        T.buffer_store(self.parts[1], self.held[at], [to])
+
+    def _registers(self) -> tir.Buffer:
+        self.larger = allocate("larger_parts", (self.width,), FLOAT)
+        return super()._registers()
+
+
+@dataclass
+class WeightLoads(ABC):
+    """A thread's values of the weight: some lines, four columns of each group of columns.
+
+    Attributes
+    ----------
+    source
+        The weight in memory.
+    first_row
+        Of the block.
+    """
+
+    source: tir.Buffer
+    tile: TensorTile
+    first_row: Expr
+    thread: Expr
+    rows: list[Expr] = field(init=False)
+    parts: list[tir.Buffer] = field(init=False)
+
+    def open(self) -> None:
+        """Find the lines of the thread and allocate registers."""
+        tile, lane = self.tile, tir.floormod(self.thread, 32)
+        self.quad = bind("quad", tir.floormod(lane, 4))
+        warp = tir.floordiv(self.thread, 32) * (FRAGMENT_ROWS * tile.row_fragments)
+        first = bind("first_line", self.first_row + warp + tir.floordiv(lane, 4))
+        # Rows behind the last one are read as the last one, and never stored.
+        lines = range(0, FRAGMENT_ROWS * tile.row_fragments, FRAGMENT_ROWS // 2)
+        self.rows = [bind("line", tir.min(first + line, tile.rows - 1)) for line in lines]
+        size = tile.row_fragments * ROW_VALUES * 2 * tile.groups
+        self.parts = [allocate(f"rows_{n}", (size,), FLOAT) for n in range(tile.weight_parts)]
+        self._open()
+
+    def load(self, column: Expr) -> None:
+        """Ask for the columns from ``column`` on."""
+        for group in range(self.tile.groups):
+            here = column + group * GROUP_COLUMNS + self.quad * THREAD_COLUMNS
+            here = bind("column", here)
+            for line, row in enumerate(self.rows):
+                self._load(group * len(self.rows) + line, row, here)
+
+    def keep(self) -> None:
+        """Make what was loaded last the operand."""
+        for group in range(self.tile.groups):
+            for line in range(len(self.rows)):
+                for number in range(THREAD_COLUMNS):
+                    value = self._value(group * len(self.rows) + line, number)
+                    split(value, self.parts, self._place(group, line, number))
+
+    def fragments(self, group: int, half: int) -> Fragments:
+        """Return the fragments of a half of a group of columns."""
+        count = self.tile.row_fragments
+        return Fragments(self.parts, (2 * group + half) * count * ROW_VALUES, ROW_VALUES, count)
+
+    def _place(self, group: int, line: int, number: int) -> int:
+        fragment, lower = divmod(line, 2)
+        first = self.fragments(group, number // 2).first
+        return first + fragment * ROW_VALUES + 2 * (number % 2) + lower
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Allocate what holds a thread's loads."""
+
+    @abstractmethod
+    def _load(self, turn: int, row: Expr, column: Expr) -> None:
+        """Ask for four columns of a row."""
+
+    @abstractmethod
+    def _value(self, turn: int, number: int) -> Expr:
+        """One of the four."""
+
+
+@dataclass
+class ValueLoads(WeightLoads):
+    """Loads of values; as vectors where rows are whole groups of four."""
+
+    def _open(self) -> None:
+        count = self.tile.groups * len(self.rows) * THREAD_COLUMNS
+        self.held = allocate("held_rows", (count,), FLOAT)
+        size = self.tile.rows * self.tile.columns
+        dtype = str(self.source.ty.dtype)
+        self.flat = T.decl_buffer((size,), dtype, data=self.source.data)
+
+    def _load(self, turn: int, row: Expr, column: Expr) -> None:
+        columns = self.tile.columns
+        whole = columns % THREAD_COLUMNS == 0
+        width = THREAD_COLUMNS if whole else 1
+        for number in range(0, THREAD_COLUMNS, width):
+            place, to = row * columns + column + number, turn * THREAD_COLUMNS + number
+            if not whole:
+                self._take(column + number, place, tir.const(to, "int32"), 1)
+                continue
+            self._take(column, tir.Ramp(place, 1, width), tir.Ramp(to, 1, width), width)
+
+    def _take(self, column: Expr, place: Expr, to: Expr, width: int) -> None:
+        kind = FLOAT if width == 1 else f"{FLOAT}x{width}"
+        value = tir.Cast(kind, self.flat[place])
+        if self.tile.columns and self.tile.columns % self.tile.depth == 0:
+            T.buffer_store(self.held, value, [to])
+            return
+        zero = tir.const(0, FLOAT)
+        with T.If(column < self.tile.columns):
+            with T.Then():
+                T.buffer_store(self.held, value, [to])
+            with T.Else():
+                nothing = zero if width == 1 else tir.Broadcast(zero, width)
+                T.buffer_store(self.held, nothing, [to])
+
+    def _value(self, turn: int, number: int) -> Expr:
+        return self.held[turn * THREAD_COLUMNS + number]
+
+
+@dataclass
+class LookupLoads(WeightLoads):
+    """Loads of codes, whose values are looked up when they are needed.
+
+    Inputs behind the last column are zero, so that the codes there may be any.
+    """
+
+    codebook: tir.Buffer
+    code_bits: int
+
+    def _open(self) -> None:
+        self.held = allocate("held_codes", (self.tile.groups * len(self.rows),), "uint32")
+        size = int(self.codebook.ty.shape[0])
+        self.table = shared("values_of_codes", size, FLOAT)
+        with each(size, self.thread, self.tile.threads) as place:
+            assign(self.table, tir.Cast(FLOAT, self.codebook[place]), place)
+        barrier()
+
+    def _load(self, turn: int, row: Expr, column: Expr) -> None:
+        per_word, words = codes_per_word(self.code_bits), int(self.source.ty.shape[1])
+        word = tir.min(tir.floordiv(column, per_word), words - 1)
+        value = self.source[row, word, tir.const(0, "int32")]
+        if per_word > THREAD_COLUMNS:
+            shift = tir.floormod(column, per_word) * code_width(self.code_bits)
+            value = value >> tir.Cast("uint32", shift)
+        assign(self.held, value, turn)
+
+    def _value(self, turn: int, number: int) -> Expr:
+        width = code_width(self.code_bits)
+        code = self.held[turn] >> tir.const(number * width, "uint32")
+        code = tir.Cast("int32", code & tir.const((1 << width) - 1, "uint32"))
+        return bind("value", self.table[bind("code", code)])

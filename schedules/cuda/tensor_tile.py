@@ -1,0 +1,124 @@
+"""How a product of a dense weight with some samples is cut into tiles of tensor cores.
+
+Tensor cores multiply values of TF32, which has 11 bits of significand. A value of single precision
+is the sum of two such, but for its last bits, and a product the sum of three: what is left out is
+2^-22 of it. One that is exact in TF32 (a half, say) needs no second part. (The scheme is that of
+Ootomo and Yokota 2022, "Recovering single precision accuracy from Tensor Cores", section 3.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from dcc.schedules.cuda.tile import Tile, best_split
+from dcc.targets.target import Gpu
+
+FRAGMENT_ROWS, FRAGMENT_SAMPLES, FRAGMENT_COLUMNS = 16, 8, 8
+"""What one instruction multiplies (``mma.m16n8k8`` of PTX)."""
+THREAD_COLUMNS = 4
+"""Neighbouring columns that a thread reads of a line at a time."""
+GROUP_COLUMNS = 4 * THREAD_COLUMNS
+"""Columns that the four threads of a line read at a time: two fragments."""
+MOST_FRAGMENTS = 8
+"""Fragments of a warp along the samples."""
+WARPS, ROW_FRAGMENTS = 4, 2
+BLOCKS_AT_A_TIME = 2
+EFFICIENCY = 0.5
+"""Share of the peak of the tensor cores."""
+LOST_BITS = 13
+"""Bits of single precision that TF32 lacks."""
+MOST_MAGNITUDE = 2.0**127
+"""Values up to here can be split: rounding a larger one could make it infinite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorTile(Tile):
+    """Sizes of the kernel in ``tensor_gemm``.
+
+    Attributes
+    ----------
+    warps
+        Of a block, one below the other along the rows.
+    row_fragments, sample_fragments
+        Fragments of 16 rows and of 8 samples of a warp.
+    weight_parts, input_parts
+        Values of TF32 that make up one of the weight's and of the inputs': 1 or 2.
+    """
+
+    warps: int
+    row_fragments: int
+    sample_fragments: int
+    weight_parts: int = 2
+    input_parts: int = 2
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return 32 * self.warps
+
+    @property
+    def block_samples(self) -> int:
+        """Samples of a block."""
+        return FRAGMENT_SAMPLES * self.sample_fragments
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block."""
+        return FRAGMENT_ROWS * self.row_fragments * self.warps
+
+    @property
+    def groups(self) -> int:
+        """Groups of columns in shared memory at a time."""
+        return self.depth // GROUP_COLUMNS
+
+    @property
+    def products(self) -> int:
+        """Multiplications of TF32 for one of single precision."""
+        return self.weight_parts + self.input_parts - 1
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block, without a codebook."""
+        return 2 * self.input_parts * 4 * self.depth * self.block_samples
+
+    @property
+    def blocks_at_a_time(self) -> int:
+        """Blocks that a multiprocessor runs at a time."""
+        return BLOCKS_AT_A_TIME
+
+    def multiplications(self, gpu: Gpu) -> float:
+        """Multiplications of a multiprocessor in a nanosecond."""
+        return gpu.tensor_multiplications * gpu.clock * EFFICIENCY / self.products
+
+
+def parts_of(values: np.ndarray) -> int | None:
+    """Count the values of TF32 that make up each of ``values``; None where they cannot be split."""
+    single = values.astype(np.float32).ravel()
+    if single.size and not np.abs(single).max() < MOST_MAGNITUDE:
+        return None
+    lost = np.uint32((1 << LOST_BITS) - 1)
+    return 2 if np.any(single.view(np.uint32) & lost) else 1
+
+
+@lru_cache
+def default_tensor_tile(
+    samples: int, rows: int, columns: int, parts: tuple[int, int], gpu: Gpu
+) -> TensorTile:
+    """Return the tile of the default schedule; ``parts`` are those of the weight and the inputs."""
+    tiles = -(-samples // (FRAGMENT_SAMPLES * MOST_FRAGMENTS))
+    each = max(-(-samples // tiles), 1)
+    tile = TensorTile(
+        samples=samples,
+        rows=rows,
+        columns=columns,
+        depth=GROUP_COLUMNS,
+        warps=WARPS,
+        row_fragments=ROW_FRAGMENTS,
+        sample_fragments=-(-each // FRAGMENT_SAMPLES),
+        weight_parts=parts[0],
+        input_parts=parts[1],
+    )
+    return best_split(tile, gpu)
