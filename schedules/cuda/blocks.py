@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
@@ -20,6 +20,11 @@ def launch(blocks: int, threads: int) -> Iterator[tuple[Expr, Expr]]:
         T.launch_thread("threadIdx.x", threads) as thread,
     ):
         yield block, thread
+
+
+def at_least(blocks: int) -> AbstractContextManager[None]:
+    """Have the compiler limit the registers of a region, so that so many blocks run at a time."""
+    return T.attr(0, "tirx.launch_bounds_min_blocks_per_sm", blocks)
 
 
 def shared(name: str, size: int, dtype: str) -> tir.Buffer:

@@ -21,7 +21,7 @@ class BlockSizes:
         0 leaves products in tiles to the threads, 1 to tensor cores.
     thread_rows, row_threads, depth, split
         See ``GemmTile``.
-    warps, row_fragments
+    warps, row_fragments, resident
         See ``TensorTile``.
     """
 
@@ -34,6 +34,7 @@ class BlockSizes:
     split: int | None = None
     warps: int | None = None
     row_fragments: int | None = None
+    resident: int | None = None
 
     @property
     def on_tensor_cores(self) -> bool | None:
@@ -42,7 +43,10 @@ class BlockSizes:
 
     def tile(self, default: GemmTile | TensorTile) -> GemmTile | TensorTile:
         """Change the sizes of ``default`` that are given, those that it has."""
-        of_threads, of_warps = ("thread_rows", "row_threads"), ("warps", "row_fragments")
+        of_threads, of_warps = (
+            ("thread_rows", "row_threads"),
+            ("warps", "row_fragments", "resident"),
+        )
         names = (*(of_threads if isinstance(default, GemmTile) else of_warps), "depth")
         given = {name: getattr(self, name) for name in names}
         changed = {name: value for name, value in given.items() if value is not None}

@@ -23,7 +23,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.packed import PackedWeight
-from dcc.schedules.cuda.blocks import assign, barrier, launch
+from dcc.schedules.cuda.blocks import assign, at_least, barrier, launch
 from dcc.schedules.cuda.gemm import add_up
 from dcc.schedules.cuda.tensor_core import (
     SAMPLE_VALUES,
@@ -35,6 +35,7 @@ from dcc.schedules.cuda.tensor_core import (
 )
 from dcc.schedules.cuda.tensor_loads import InputLoads, LookupLoads, ValueLoads, WeightLoads
 from dcc.schedules.cuda.tensor_tile import (
+    AT_ONCE,
     FRAGMENT_ROWS,
     FRAGMENT_SAMPLES,
     THREAD_COLUMNS,
@@ -44,8 +45,6 @@ from dcc.schedules.epilogue import Epilogue
 from dcc.schedules.weight_reader import Expr, allocate, argument, bind
 
 FLOAT = "float32"
-AT_ONCE = 4
-"""Fragments of samples that a warp has in registers: their products do not wait for each other."""
 
 
 def tensor_gemm(
@@ -67,7 +66,7 @@ def tensor_gemm(
         parts = None
         if tile.split > 1:
             parts = allocate("parts", (tile.split * tile.samples * tile.rows,), FLOAT, "global")
-        with launch(tile.blocks, tile.threads) as (block, thread):
+        with launch(tile.blocks, tile.threads) as (block, thread), at_least(tile.blocks_at_a_time):
             core = (MmaCore if instruction else SharedCore)(tile.warps, thread)
             _Block(tile, packed, arrays, block, thread, core).emit(x, y, parts, epilogue)
         if parts is not None:
@@ -107,19 +106,22 @@ class _Block:
         inputs.open()
         weight.open()
         self._clear()
-        inputs.load(first * tile.depth)
-        weight.load(first * tile.depth)
+        # Behind the last part that one is loaded again: without branches nothing holds loads up.
+        column = lambda step: (first + tir.min(step, steps - 1)) * tile.depth  # noqa: E731
+        for loads in (inputs, weight):
+            loads.load(column(0))
+        weight.keep()
         inputs.store(tir.const(0, "int32"))
+        for loads in (inputs, weight):
+            loads.load(column(1))
         barrier()
         with T.serial(0, steps) as step:
-            weight.keep()
-            following = (first + step + 1) * tile.depth
-            with T.If(step + 1 < steps), T.Then():
-                inputs.load(following)
-                weight.load(following)
             self._multiply(inputs, weight, tir.floormod(step, 2))
-            with T.If(step + 1 < steps), T.Then():
-                inputs.store(tir.floormod(step + 1, 2))
+            # What was asked for a step ago has arrived meanwhile.
+            weight.keep()
+            inputs.store(tir.floormod(step + 1, 2))
+            for loads in (inputs, weight):
+                loads.load(bind("following", column(step + 2)))
             barrier()
         self._store(y, parts, epilogue)
 

@@ -24,8 +24,11 @@ GROUP_COLUMNS = 4 * THREAD_COLUMNS
 """Columns that the four threads of a line read at a time: two fragments."""
 MOST_FRAGMENTS = 8
 """Fragments of a warp along the samples."""
+AT_ONCE = 4
+"""Fragments of samples that a warp has in registers: their products do not wait for each other."""
 WARPS, ROW_FRAGMENTS = 4, 2
-BLOCKS_AT_A_TIME = 2
+REGISTERS, MOST_THREADS, MOST_BLOCKS = 65536, 2048, 32
+"""Of a multiprocessor, and the most threads and blocks that it runs at a time."""
 EFFICIENCY = 0.5
 """Share of the peak of the tensor cores."""
 LOST_BITS = 13
@@ -44,6 +47,8 @@ class TensorTile(Tile):
         Of a block, one below the other along the rows.
     row_fragments, sample_fragments
         Fragments of 16 rows and of 8 samples of a warp.
+    resident
+        Blocks that a multiprocessor shall run at a time; None estimates how many fit.
     weight_parts, input_parts
         Values of TF32 that make up one of the weight's and of the inputs': 1 or 2.
     """
@@ -51,6 +56,7 @@ class TensorTile(Tile):
     warps: int
     row_fragments: int
     sample_fragments: int
+    resident: int | None = None
     weight_parts: int = 2
     input_parts: int = 2
 
@@ -87,7 +93,18 @@ class TensorTile(Tile):
     @property
     def blocks_at_a_time(self) -> int:
         """Blocks that a multiprocessor runs at a time."""
-        return BLOCKS_AT_A_TIME
+        if self.resident is not None:
+            return self.resident
+        by_registers = REGISTERS // (self.registers * self.threads)
+        return max(min(by_registers, MOST_THREADS // self.threads, MOST_BLOCKS), 1)
+
+    @property
+    def registers(self) -> int:
+        """Registers of a thread, about: sums, those of a turn, operands and what is loaded ahead."""
+        at_once = min(AT_ONCE, self.sample_fragments)
+        sums = 4 * self.row_fragments * (self.sample_fragments + at_once)
+        operands = 8 * at_once + 24 * self.row_fragments * self.groups
+        return min(28 + sums + operands, 255)
 
     def multiplications(self, gpu: Gpu) -> float:
         """Multiplications of a multiprocessor in a nanosecond."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dcc.schedules.cuda.gemm_tile import DEPTH, GemmTile
 from dcc.schedules.cuda.packing import MOST_SEGMENTS, block_packing, floats_of_a_sample, phases_of
 from dcc.schedules.cuda.sizes import BlockSizes
-from dcc.schedules.cuda.tensor_tile import GROUP_COLUMNS, TensorTile
+from dcc.schedules.cuda.tensor_tile import GROUP_COLUMNS, MOST_THREADS, TensorTile
 from dcc.schedules.cuda.tile import GROUP
 from dcc.schedules.cuda.tiles import default_tile, in_tiles
 from dcc.schedules.tunable import Case, Conflict, Tunable, Value, Values
@@ -107,6 +107,14 @@ def _row_fragments(case: Case) -> tuple[Value, ...]:
     return (None, 1, 2) if isinstance(_tile(case, True), TensorTile) else ()
 
 
+def _resident(case: Case) -> tuple[Value, ...]:
+    tile = _tile(case, True)
+    if not isinstance(tile, TensorTile):
+        return ()
+    usual = tile.blocks_at_a_time
+    return (None, *range(max(usual - 1, 1), usual + 3))
+
+
 def _depth(case: Case) -> tuple[Value, ...]:
     return (None, DEPTH // 2, DEPTH, 2 * DEPTH) if _tile(case) is not None else ()
 
@@ -137,6 +145,7 @@ BLOCK_TUNABLES = (
     Tunable("split", "blocks that share the columns of a dense tile", _split),
     Tunable("warps", "warps of a block of tensor cores", _warps),
     Tunable("row_fragments", "fragments of rows of a warp of tensor cores", _row_fragments),
+    Tunable("resident", "such blocks of a multiprocessor at a time", _resident),
 )
 
 
@@ -144,14 +153,14 @@ def _threads(case: Case, values: Values) -> int:
     return int(values["block_rows"] * values["segments"]) if _split_rows(case) else 0
 
 
+OF_WARPS = ("warps", "row_fragments", "resident")
 TILE_SIZES = (
     "tensor_cores",
     "thread_rows",
     "row_threads",
     "depth",
     "split",
-    "warps",
-    "row_fragments",
+    *OF_WARPS,
 )
 
 
@@ -167,9 +176,10 @@ def _unused_size(case: Case, values: Values) -> bool:
     if tile is None:
         return False
     if isinstance(tile, GemmTile):
-        return values["warps"] is not None or values["row_fragments"] is not None
+        return any(values[name] is not None for name in OF_WARPS)
     others = values["thread_rows"] is not None or values["row_threads"] is not None
-    return others or tile.depth % GROUP_COLUMNS > 0
+    many = tile.blocks_at_a_time * tile.threads > MOST_THREADS
+    return others or many or tile.depth % GROUP_COLUMNS > 0
 
 
 def _no_room(case: Case, values: Values) -> bool:
