@@ -8,6 +8,10 @@ from dcc.schedules.cuda.gemm_tile import GemmTile
 from dcc.schedules.cuda.tensor_tile import TensorTile
 from dcc.schedules.cuda.tile import with_split
 
+OF_THREADS = ("thread_rows", "row_threads")
+OF_WARPS = ("warps", "row_fragments", "resident")
+"""Sizes that only tiles of threads, and only those of tensor cores, have."""
+
 
 @dataclass(frozen=True)
 class BlockSizes:

@@ -4,11 +4,11 @@ A block of warps computes rows x samples, of all columns or of a share of them. 
 of its own, whose values it reads straight to registers; the inputs stand in shared memory, already
 split into their parts (see ``tensor_tile``):
 
-    load part 0 of rows and samples; store the samples
+    load part 0 of rows and samples; store the samples; load part 1
     for each part of the columns:
-        load the next part
         for each 16 columns: products of the parts, summed up apart; add them to the sums
-        store the next part's samples in the other half of the shared memory; barrier
+        store the next part's samples in the other half of the shared memory
+        load the part after that; barrier
 
 Tensor cores cut off what they add up instead of rounding it. So a chain of additions is short, and
 what they found is added to the sums outside of them.
@@ -106,22 +106,19 @@ class _Block:
         inputs.open()
         weight.open()
         self._clear()
-        # Behind the last part that one is loaded again: without branches nothing holds loads up.
-        column = lambda step: (first + tir.min(step, steps - 1)) * tile.depth  # noqa: E731
-        for loads in (inputs, weight):
-            loads.load(column(0))
+        self._load(inputs, weight, first * tile.depth)
         weight.keep()
         inputs.store(tir.const(0, "int32"))
-        for loads in (inputs, weight):
-            loads.load(column(1))
+        # Behind the last part that one is loaded again: without branches nothing holds loads up.
+        last = first + steps - 1
+        self._load(inputs, weight, tir.min(first + 1, last) * tile.depth)
         barrier()
         with T.serial(0, steps) as step:
             self._multiply(inputs, weight, tir.floormod(step, 2))
             # What was asked for a step ago has arrived meanwhile.
             weight.keep()
             inputs.store(tir.floormod(step + 1, 2))
-            for loads in (inputs, weight):
-                loads.load(bind("following", column(step + 2)))
+            self._load(inputs, weight, tir.min(first + step + 2, last) * tile.depth)
             barrier()
         self._store(y, parts, epilogue)
 
@@ -132,6 +129,12 @@ class _Block:
             return ValueLoads(self.arrays["values"], *operands)
         codes, codebook = self.arrays["codes"], self.arrays["codebook"]
         return LookupLoads(codes, *operands, codebook, self.packed.code_bits)
+
+    def _load(self, inputs: InputLoads, weight: WeightLoads, column: Expr) -> None:
+        """Ask for the part of the columns from ``column`` on."""
+        column = bind("first_column", column)
+        inputs.load(column)
+        weight.load(column)
 
     def _clear(self) -> None:
         """Allocate the sums, those of a turn, and what a turn reads of the samples."""

@@ -100,7 +100,7 @@ class TensorTile(Tile):
 
     @property
     def registers(self) -> int:
-        """Registers of a thread, about: sums, those of a turn, operands and what is loaded ahead."""
+        """Registers of a thread, about: of sums, those of a turn, operands, loads ahead."""
         at_once = min(AT_ONCE, self.sample_fragments)
         sums = 4 * self.row_fragments * (self.sample_fragments + at_once)
         operands = 8 * at_once + 24 * self.row_fragments * self.groups

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dcc.schedules.cuda.gemm_tile import DEPTH, GemmTile
 from dcc.schedules.cuda.packing import MOST_SEGMENTS, block_packing, floats_of_a_sample, phases_of
-from dcc.schedules.cuda.sizes import BlockSizes
+from dcc.schedules.cuda.sizes import OF_THREADS, OF_WARPS, BlockSizes
 from dcc.schedules.cuda.tensor_tile import GROUP_COLUMNS, MOST_THREADS, TensorTile
 from dcc.schedules.cuda.tile import GROUP
 from dcc.schedules.cuda.tiles import default_tile, in_tiles
@@ -153,15 +153,7 @@ def _threads(case: Case, values: Values) -> int:
     return int(values["block_rows"] * values["segments"]) if _split_rows(case) else 0
 
 
-OF_WARPS = ("warps", "row_fragments", "resident")
-TILE_SIZES = (
-    "tensor_cores",
-    "thread_rows",
-    "row_threads",
-    "depth",
-    "split",
-    *OF_WARPS,
-)
+TILE_SIZES = ("tensor_cores", "depth", "split", *OF_THREADS, *OF_WARPS)
 
 
 def _chosen_tile(case: Case, values: Values) -> GemmTile | TensorTile | None:
@@ -175,11 +167,11 @@ def _unused_size(case: Case, values: Values) -> bool:
     tile = _chosen_tile(case, values)
     if tile is None:
         return False
-    if isinstance(tile, GemmTile):
-        return any(values[name] is not None for name in OF_WARPS)
-    others = values["thread_rows"] is not None or values["row_threads"] is not None
+    others = OF_WARPS if isinstance(tile, GemmTile) else OF_THREADS
+    if any(values[name] is not None for name in others):
+        return True
     many = tile.blocks_at_a_time * tile.threads > MOST_THREADS
-    return others or many or tile.depth % GROUP_COLUMNS > 0
+    return isinstance(tile, TensorTile) and (many or tile.depth % GROUP_COLUMNS > 0)
 
 
 def _no_room(case: Case, values: Values) -> bool:
