@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from tvm import tirx as tir
+from tvm.backend.cuda.op import cuda_func_call
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
@@ -48,6 +49,44 @@ def each(count: int, thread: Expr, threads: int) -> Iterator[Expr]:
             return
         with T.If(place < count), T.Then():
             yield place
+
+
+_LOADS = {
+    ("float32", 4): ("dcc_load_4", "float", "v4.f32", "=f"),
+    ("float32", 1): ("dcc_load_1", "float", "f32", "=f"),
+    ("uint32", 1): ("dcc_load_word", "unsigned int", "u32", "=r"),
+}
+
+
+def load_in_order(target: tir.Buffer, at: int, source: tir.Buffer, place: list[Expr]) -> bool:
+    """Load neighbours of ``source`` to registers from ``at`` on, by an instruction of CUDA's own.
+
+    Ordinary loads of what nobody writes may pass barriers, and the compiler moves them to where
+    they are used: too late to wait for. These stay between two barriers.
+
+    Returns
+    -------
+    bool
+        False where there is no such load of this type: nothing was emitted.
+    """
+    width = 4 if isinstance(place[-1], tir.Ramp) else 1
+    kind = _LOADS.get((str(source.ty.dtype), width))
+    if kind is None or str(target.ty.dtype) != str(source.ty.dtype):
+        return False
+    name, c_type, suffix, constraint = kind
+    outputs = ", ".join(f'"{constraint}"(to[{n}])' for n in range(width))
+    registers = ", ".join(f"%{n}" for n in range(width))
+    registers = f"{{{registers}}}" if width > 1 else registers
+    code = f"""
+__forceinline__ __device__ void {name}({c_type}* to, const {c_type}* from) {{
+  asm volatile("ld.global.{suffix} {registers}, [%{width}];" : {outputs} : "l"(from));
+}}
+"""
+    last = place[-1].base if width > 1 else place[-1]
+    start = source[(*place[:-1], last)]
+    addresses = tir.address_of(target[at]), tir.address_of(start)
+    T.evaluate(cuda_func_call(name, *addresses, source_code=code))
+    return True
 
 
 def assign(buffer: tir.Buffer, value: Expr | float, place: Expr | int = 0) -> None:

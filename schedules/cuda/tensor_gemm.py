@@ -5,8 +5,8 @@ of its own, whose values it reads straight to registers; the inputs stand in sha
 split into their parts (see ``tensor_tile``):
 
     load part 0 of rows and samples; store the samples; load part 1
-    for each part of the columns:
-        for each 16 columns: products of the parts, summed up apart; add them to the sums
+    for each part of the columns, two of them a step:
+        for each 16 columns: products of the values' parts, summed up apart; add them to the sums
         store the next part's samples in the other half of the shared memory
         load the part after that; barrier
 
@@ -48,11 +48,11 @@ FLOAT = "float32"
 
 
 def tensor_gemm(
-    packed: PackedWeight, dtype: str, epilogue: Epilogue, tile: TensorTile, instruction: bool
+    packed: PackedWeight, dtype: str, epilogue: Epilogue, tile: TensorTile, instructions: bool
 ) -> tir.PrimFunc:
     """Kernel ``y[m, o] = epilogue(sum_k x[m, k] * weight[o, k])``; parameters as of ``gemm``.
 
-    Without ``instruction`` threads multiply instead of tensor cores.
+    Without ``instructions`` of CUDA's own threads multiply instead of tensor cores.
     """
     with IRBuilder() as builder, T.prim_func():
         T.func_name("matmul_tensor_tiles")
@@ -67,8 +67,7 @@ def tensor_gemm(
         if tile.split > 1:
             parts = allocate("parts", (tile.split * tile.samples * tile.rows,), FLOAT, "global")
         with launch(tile.blocks, tile.threads) as (block, thread), at_least(tile.blocks_at_a_time):
-            core = (MmaCore if instruction else SharedCore)(tile.warps, thread)
-            _Block(tile, packed, arrays, block, thread, core).emit(x, y, parts, epilogue)
+            _Block(tile, packed, arrays, block, thread, instructions).emit(x, y, parts, epilogue)
         if parts is not None:
             add_up(parts, y, tile, epilogue)
     return builder.get()
@@ -83,7 +82,7 @@ class _Block:
     arrays: dict[str, tir.Buffer]
     block: Expr
     thread: Expr
-    core: TensorCore
+    instructions: bool
 
     def emit(
         self, x: tir.Buffer, y: tir.Buffer, parts: tir.Buffer | None, epilogue: Epilogue
@@ -99,42 +98,48 @@ class _Block:
         first = bind("first_step", self.split * tile.steps)
         depths = max(-(-tile.columns // tile.depth), 1)
         steps = bind("steps", tir.min(depths - first, tile.steps))
-        inputs = InputLoads(
-            "samples", x, tile, self.first_sample, tile.block_samples, 0, self.thread
-        )
-        weight = self._weight()
-        inputs.open()
-        weight.open()
+        core = MmaCore if self.instructions else SharedCore
+        self.core: TensorCore = core(tile.warps, self.thread)
+        self.inputs, self.weight = self._inputs(x), self._weight()
+        self.inputs.open()
+        self.weight.open()
         self._clear()
-        self._load(inputs, weight, first * tile.depth)
-        weight.keep()
-        inputs.store(tir.const(0, "int32"))
         # Behind the last part that one is loaded again: without branches nothing holds loads up.
-        last = first + steps - 1
-        self._load(inputs, weight, tir.min(first + 1, last) * tile.depth)
+        self.last = bind("last_part", 2 * (first + steps) - 1)
+        self._load(2 * first)
+        self.weight.keep()
+        self.inputs.put(0)
+        self._load(2 * first + 1)
         barrier()
         with T.serial(0, steps) as step:
-            self._multiply(inputs, weight, tir.floormod(step, 2))
-            # What was asked for a step ago has arrived meanwhile.
-            weight.keep()
-            inputs.store(tir.floormod(step + 1, 2))
-            self._load(inputs, weight, tir.min(first + step + 2, last) * tile.depth)
-            barrier()
+            for half in range(2):
+                self._multiply(half)
+                # What was asked for half a step ago has arrived meanwhile.
+                self.weight.keep()
+                self.inputs.put(1 - half)
+                self._load(2 * (first + step) + half + 2)
+                barrier()
         self._store(y, parts, epilogue)
+
+    def _inputs(self, x: tir.Buffer) -> InputLoads:
+        """Make the loads of the samples."""
+        tile = self.tile
+        where = (tile, self.first_sample, tile.block_samples, 0, self.thread)
+        return InputLoads("samples", x, *where, in_order=self.instructions)
 
     def _weight(self) -> WeightLoads:
         """Make the loads of the weight."""
-        operands = (self.tile, self.first_row, self.thread)
+        operands = (self.tile, self.first_row, self.thread, self.instructions)
         if self.packed.form == "dense":
             return ValueLoads(self.arrays["values"], *operands)
         codes, codebook = self.arrays["codes"], self.arrays["codebook"]
         return LookupLoads(codes, *operands, codebook, self.packed.code_bits)
 
-    def _load(self, inputs: InputLoads, weight: WeightLoads, column: Expr) -> None:
-        """Ask for the part of the columns from ``column`` on."""
-        column = bind("first_column", column)
-        inputs.load(column)
-        weight.load(column)
+    def _load(self, part: Expr) -> None:
+        """Ask for a half of a step's columns."""
+        column = bind("first_column", tir.min(part, self.last) * self.tile.half_depth)
+        self.inputs.load(column)
+        self.weight.load(column)
 
     def _clear(self) -> None:
         """Allocate the sums, those of a turn, and what a turn reads of the samples."""
@@ -151,33 +156,33 @@ class _Block:
         self.group = bind("group", tir.floordiv(lane, 4))
         self.quad = bind("quad", tir.floormod(lane, 4))
 
-    def _multiply(self, inputs: InputLoads, weight: WeightLoads, half: Expr) -> None:
-        """Multiply the part of the columns in a half of the shared memory."""
+    def _multiply(self, half: int) -> None:
+        """Multiply half a step's columns."""
         tile = self.tile
         for group in range(tile.groups):
             for first in range(0, tile.sample_fragments, self.at_once):
                 count = min(self.at_once, tile.sample_fragments - first)
                 for n in range(count):
-                    self._read(inputs, half, group, first + n, n)
+                    self._read(half, group, first + n, n)
                 turn = tile.row_fragments * count * SUMS
                 for place in range(turn):
                     assign(self.turn_sums, 0.0, place)
                 for each in range(2):
-                    self._fragments(weight, group, each, count)
+                    self._fragments(group, each, count)
                 for place in range(turn):
                     fragment, rest = divmod(place, count * SUMS)
                     at = (fragment * tile.sample_fragments + first) * SUMS + rest
                     assign(self.sums, self.sums[at] + self.turn_sums[place], at)
 
-    def _read(self, inputs: InputLoads, half: Expr, group: int, fragment: int, n: int) -> None:
+    def _read(self, half: int, group: int, fragment: int, n: int) -> None:
         """Read four columns of a sample, to where two fragments have them."""
         sample = fragment * FRAGMENT_SAMPLES + self.group
-        place = bind("place", inputs.place(half, group, sample) + self.quad * THREAD_COLUMNS)
-        for shared_part, held in zip(inputs.parts, self.columns, strict=True):
+        place = bind("place", self.inputs.place(group, sample) + self.quad * THREAD_COLUMNS)
+        for shared_part, held in zip(self.inputs.halves[half], self.columns, strict=True):
             value = shared_part[tir.Ramp(place, 1, THREAD_COLUMNS)]
             T.buffer_store(held, value, [tir.Ramp(n * THREAD_COLUMNS, 1, THREAD_COLUMNS)])
 
-    def _fragments(self, weight: WeightLoads, group: int, each: int, count: int) -> None:
+    def _fragments(self, group: int, each: int, count: int) -> None:
         """Multiply the fragments of eight columns."""
         tile = self.tile
         pairs = [
@@ -187,7 +192,7 @@ class _Block:
             if a + b < 2
         ]
         samples = Fragments(self.columns, each * SAMPLE_VALUES, THREAD_COLUMNS, count)
-        self.core.multiply(self.turn_sums, weight.fragments(group, each), samples, pairs)
+        self.core.multiply(self.turn_sums, self.weight.fragments(group, each), samples, pairs)
 
     def _store(self, y: tir.Buffer, parts: tir.Buffer | None, epilogue: Epilogue) -> None:
         """Store the sums of the thread, those that are inside."""

@@ -14,10 +14,10 @@ from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.code_grid import code_width, codes_per_word
-from dcc.schedules.cuda.blocks import assign, barrier, each, shared
+from dcc.schedules.cuda.blocks import assign, barrier, each, load_in_order, shared
 from dcc.schedules.cuda.tensor_core import ROW_VALUES, Fragments, nearest
 from dcc.schedules.cuda.tensor_tile import FRAGMENT_ROWS, GROUP_COLUMNS, THREAD_COLUMNS, TensorTile
-from dcc.schedules.cuda.tile_loads import GridLoads
+from dcc.schedules.cuda.tile_loads import GridLoads, take
 from dcc.schedules.weight_reader import Expr, allocate, bind
 
 FLOAT = "float32"
@@ -35,34 +35,44 @@ def split(value: Expr, buffers: list[tir.Buffer], place: Expr | int) -> None:
 
 @dataclass
 class InputLoads(GridLoads):
-    """Loads of samples, whose parts stand in shared memory: groups of columns, samples, columns."""
+    """Loads of samples, whose parts stand in shared memory: groups of columns, samples, columns.
+
+    There are two buffers for the two halves of a step: while one is read, the other is written.
+    """
+
+    in_order: bool = False
+    halves: list[list[tir.Buffer]] = field(init=False)
+
+    @property
+    def depth(self) -> int:
+        """Columns that are loaded at a time."""
+        assert isinstance(self.tile, TensorTile)
+        return self.tile.half_depth
 
     def open(self) -> None:
         """Allocate shared memory and registers."""
+        assert isinstance(self.tile, TensorTile)
         self.open_source()
-        size = 2 * self.tile.depth * self.lines
-        self.parts = [shared(f"{self.name}_{n}", size, FLOAT) for n in range(self.part_count)]
+        parts, size = range(self.tile.input_parts), self.depth * self.lines
+        self.halves = [
+            [shared(f"{self.name}_{half}_{part}", size, FLOAT) for part in parts]
+            for half in range(2)
+        ]
         self.held = self._registers()
 
-    @property
-    def part_count(self) -> int:
-        """Parts of a value."""
-        assert isinstance(self.tile, TensorTile)
-        return self.tile.input_parts
-
-    def place(self, half: Expr, group: Expr | int, sample: Expr) -> Expr:
+    def place(self, group: Expr | int, sample: Expr) -> Expr:
         """Where the columns of a group start, of a sample."""
-        groups = self.tile.depth // GROUP_COLUMNS
-        return ((half * groups + group) * self.lines + sample) * GROUP_COLUMNS
+        return (group * self.lines + sample) * GROUP_COLUMNS
 
-    def store(self, half: Expr) -> None:
-        """Put what was loaded last into a half of the shared memory."""
+    def put(self, half: int) -> None:
+        """Put what was loaded last into shared memory."""
+        self.parts = self.halves[half]
         for turn in range(self.turns):
             place = turn * self.tile.threads + self.thread
             line = tir.floordiv(place, self.each_line)
             column = tir.floormod(place, self.each_line) * self.width
             group, within = tir.floordiv(column, GROUP_COLUMNS), tir.floormod(column, GROUP_COLUMNS)
-            first = bind("place", self.place(half, group, line) + within)
+            first = bind("place", self.place(group, line) + within)
             if (turn + 1) * self.tile.threads <= self.lines * self.each_line:
                 self._store(turn, first)
                 continue
@@ -86,6 +96,10 @@ class InputLoads(GridLoads):
         T.buffer_store(self.parts[0], self.larger[tir.Ramp(0, 1, self.width)], [to])
         T.buffer_store(self.parts[1], self.held[at], [to])
 
+    def _take(self, at: int, place: Expr) -> None:
+        """Load neighbours to registers."""
+        take(self.held, at, self.flat, place, self.width, self.in_order)
+
     def _registers(self) -> tir.Buffer:
         self.larger = allocate("larger_parts", (self.width,), FLOAT)
         return super()._registers()
@@ -101,12 +115,15 @@ class WeightLoads(ABC):
         The weight in memory.
     first_row
         Of the block.
+    in_order
+        Whether loads are CUDA's instructions, see ``load_in_order``.
     """
 
     source: tir.Buffer
     tile: TensorTile
     first_row: Expr
     thread: Expr
+    in_order: bool
     rows: list[Expr] = field(init=False)
     parts: list[tir.Buffer] = field(init=False)
 
@@ -179,24 +196,18 @@ class ValueLoads(WeightLoads):
         width = THREAD_COLUMNS if whole else 1
         for number in range(0, THREAD_COLUMNS, width):
             place, to = row * columns + column + number, turn * THREAD_COLUMNS + number
-            if not whole:
-                self._take(column + number, place, tir.const(to, "int32"), 1)
+            if self.tile.columns and self.tile.columns % self.tile.depth == 0:
+                self._take(place, to, width)
                 continue
-            self._take(column, tir.Ramp(place, 1, width), tir.Ramp(to, 1, width), width)
+            with T.If(column + number < self.tile.columns):
+                with T.Then():
+                    self._take(place, to, width)
+                with T.Else():
+                    for each_to in range(to, to + width):
+                        assign(self.held, 0.0, each_to)
 
-    def _take(self, column: Expr, place: Expr, to: Expr, width: int) -> None:
-        kind = FLOAT if width == 1 else f"{FLOAT}x{width}"
-        value = tir.Cast(kind, self.flat[place])
-        if self.tile.columns and self.tile.columns % self.tile.depth == 0:
-            T.buffer_store(self.held, value, [to])
-            return
-        zero = tir.const(0, FLOAT)
-        with T.If(column < self.tile.columns):
-            with T.Then():
-                T.buffer_store(self.held, value, [to])
-            with T.Else():
-                nothing = zero if width == 1 else tir.Broadcast(zero, width)
-                T.buffer_store(self.held, nothing, [to])
+    def _take(self, place: Expr, to: int, width: int) -> None:
+        take(self.held, to, self.flat, place, width, self.in_order)
 
     def _value(self, turn: int, number: int) -> Expr:
         return self.held[turn * THREAD_COLUMNS + number]
@@ -213,7 +224,9 @@ class LookupLoads(WeightLoads):
     code_bits: int
 
     def _open(self) -> None:
-        self.held = allocate("held_codes", (self.tile.groups * len(self.rows),), "uint32")
+        count = self.tile.groups * len(self.rows)
+        self.held = allocate("held_codes", (count,), "uint32")
+        self.shifts = allocate("shifts_of_codes", (count,), "uint32")
         size = int(self.codebook.ty.shape[0])
         self.table = shared("values_of_codes", size, FLOAT)
         with each(size, self.thread, self.tile.threads) as place:
@@ -223,14 +236,18 @@ class LookupLoads(WeightLoads):
     def _load(self, turn: int, row: Expr, column: Expr) -> None:
         per_word, words = codes_per_word(self.code_bits), int(self.source.ty.shape[1])
         word = tir.min(tir.floordiv(column, per_word), words - 1)
-        value = self.source[row, word, tir.const(0, "int32")]
+        place: list[Expr] = [row, word, tir.const(0, "int32")]
+        if not (self.in_order and load_in_order(self.held, turn, self.source, place)):
+            T.buffer_store(self.held, self.source[tuple(place)], [turn])
         if per_word > THREAD_COLUMNS:
             shift = tir.floormod(column, per_word) * code_width(self.code_bits)
-            value = value >> tir.Cast("uint32", shift)
-        assign(self.held, value, turn)
+            assign(self.shifts, tir.Cast("uint32", shift), turn)
 
     def _value(self, turn: int, number: int) -> Expr:
         width = code_width(self.code_bits)
-        code = self.held[turn] >> tir.const(number * width, "uint32")
+        word = self.held[turn]
+        if codes_per_word(self.code_bits) > THREAD_COLUMNS:
+            word = word >> self.shifts[turn]
+        code = word >> tir.const(number * width, "uint32")
         code = tir.Cast("int32", code & tir.const((1 << width) - 1, "uint32"))
         return bind("value", self.table[bind("code", code)])

@@ -24,7 +24,7 @@ GROUP_COLUMNS = 4 * THREAD_COLUMNS
 """Columns that the four threads of a line read at a time: two fragments."""
 MOST_FRAGMENTS = 8
 """Fragments of a warp along the samples."""
-AT_ONCE = 4
+AT_ONCE = 2
 """Fragments of samples that a warp has in registers: their products do not wait for each other."""
 WARPS, ROW_FRAGMENTS = 4, 2
 REGISTERS, MOST_THREADS, MOST_BLOCKS = 65536, 2048, 32
@@ -76,9 +76,14 @@ class TensorTile(Tile):
         return FRAGMENT_ROWS * self.row_fragments * self.warps
 
     @property
+    def half_depth(self) -> int:
+        """Columns between two barriers: a step has two halves, whose inputs stand apart."""
+        return self.depth // 2
+
+    @property
     def groups(self) -> int:
-        """Groups of columns in shared memory at a time."""
-        return self.depth // GROUP_COLUMNS
+        """Groups of columns of a half."""
+        return self.half_depth // GROUP_COLUMNS
 
     @property
     def products(self) -> int:
@@ -88,7 +93,7 @@ class TensorTile(Tile):
     @property
     def shared_bytes(self) -> int:
         """Shared memory of a block, without a codebook."""
-        return 2 * self.input_parts * 4 * self.depth * self.block_samples
+        return self.input_parts * 4 * self.depth * self.block_samples
 
     @property
     def blocks_at_a_time(self) -> int:
@@ -131,7 +136,7 @@ def default_tensor_tile(
         samples=samples,
         rows=rows,
         columns=columns,
-        depth=GROUP_COLUMNS,
+        depth=2 * GROUP_COLUMNS,
         warps=WARPS,
         row_fragments=ROW_FRAGMENTS,
         sample_fragments=-(-each // FRAGMENT_SAMPLES),

@@ -14,11 +14,23 @@ from tvm import tirx as tir
 from tvm.tirx.script import builder as T
 
 from dcc.codegen.code_grid import code_width, codes_per_word
-from dcc.schedules.cuda.blocks import assign, barrier, each, shared
+from dcc.schedules.cuda.blocks import assign, barrier, each, load_in_order, shared
 from dcc.schedules.cuda.tile import GROUP, Tile
 from dcc.schedules.weight_reader import Expr, allocate, bind
 
 FLOAT = "float32"
+
+
+def take(
+    target: tir.Buffer, at: int, source: tir.Buffer, place: Expr, width: int, in_order: bool = False
+) -> None:
+    """Load ``width`` neighbours to registers."""
+    there = place if width == 1 else tir.Ramp(place, 1, width)
+    if in_order and load_in_order(target, at, source, [there]):
+        return
+    kind = FLOAT if width == 1 else f"{FLOAT}x{width}"
+    to = tir.const(at, "int32") if width == 1 else tir.Ramp(at, 1, width)
+    T.buffer_store(target, tir.Cast(kind, source[there]), [to])
 
 
 @dataclass
@@ -51,9 +63,14 @@ class Loads(ABC):
         """Columns of one load of a thread."""
 
     @property
+    def depth(self) -> int:
+        """Columns that are loaded at a time."""
+        return self.tile.depth
+
+    @property
     def each_line(self) -> int:
         """Loads of a line."""
-        return self.tile.depth // self.width
+        return self.depth // self.width
 
     @property
     def turns(self) -> int:
@@ -115,21 +132,20 @@ class GridLoads(Loads):
         return allocate(f"held_{self.name}", (self.turns * self.width,), FLOAT)
 
     def _load(self, turn: int, line: Expr, column: Expr) -> None:
-        place = line * self.tile.columns + column
-        to: Expr = tir.const(turn, "int32")
-        zero, kind = tir.const(0, FLOAT), FLOAT
-        if self.width > 1:
-            place, to = tir.Ramp(place, 1, self.width), tir.Ramp(turn * self.width, 1, self.width)
-            zero, kind = tir.Broadcast(zero, self.width), f"{FLOAT}x{self.width}"
-        value = tir.Cast(kind, self.flat[place])
+        place, at = line * self.tile.columns + column, turn * self.width
         if self.tile.columns and self.tile.columns % self.tile.depth == 0:
-            T.buffer_store(self.held, value, [to])
+            self._take(at, place)
             return
         with T.If(column < self.tile.columns):
             with T.Then():
-                T.buffer_store(self.held, value, [to])
+                self._take(at, place)
             with T.Else():
-                T.buffer_store(self.held, zero, [to])
+                for each_at in range(at, at + self.width):
+                    assign(self.held, 0.0, each_at)
+
+    def _take(self, at: int, place: Expr) -> None:
+        """Load neighbours to registers."""
+        take(self.held, at, self.flat, place, self.width)
 
     def open(self) -> None:
         """Allocate shared memory and registers."""

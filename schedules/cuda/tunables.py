@@ -116,7 +116,7 @@ def _resident(case: Case) -> tuple[Value, ...]:
 
 
 def _depth(case: Case) -> tuple[Value, ...]:
-    return (None, DEPTH // 2, DEPTH, 2 * DEPTH) if _tile(case) is not None else ()
+    return (None, DEPTH // 2, DEPTH, 2 * DEPTH, 4 * DEPTH) if _tile(case) is not None else ()
 
 
 def _split(case: Case) -> tuple[Value, ...]:
@@ -171,7 +171,7 @@ def _unused_size(case: Case, values: Values) -> bool:
     if any(values[name] is not None for name in others):
         return True
     many = tile.blocks_at_a_time * tile.threads > MOST_THREADS
-    return isinstance(tile, TensorTile) and (many or tile.depth % GROUP_COLUMNS > 0)
+    return isinstance(tile, TensorTile) and (many or tile.depth % (2 * GROUP_COLUMNS) > 0)
 
 
 def _no_room(case: Case, values: Values) -> bool:
