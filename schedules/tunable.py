@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from dcc.codegen.vector_units import VectorUnit, vector_unit
 from dcc.codegen.weight_matrix import Form, WeightMatrix
+from dcc.schedules.cuda.tensor_tile import parts_of
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.target import Target
 
@@ -46,6 +48,12 @@ class Case:
         unit = vector_unit(self.target.features, self.target.vector_floats)
         gathers = unit is None or unit.gathers
         return self.rows_kernel and self.entry_wise and not gathers
+
+    @cached_property
+    def tensor_parts(self) -> int | None:
+        """Values of TF32 that make up one of the weight's; None where they cannot be split."""
+        weight = self.weight
+        return parts_of(weight.grid if weight.codebook is None else weight.codebook)
 
     def unit(self, lanes: int) -> VectorUnit | None:
         """Return the unit of a vector kernel; None where another kernel computes the layer."""

@@ -76,18 +76,19 @@ def test_blocks_are_whole_warps_and_no_larger_than_allowed(rows, columns, densit
     assert 4 * samples * max(inputs, threads) + tables <= gpu.shared_bytes
 
 
-@pytest.mark.parametrize(("samples", "density"), [(1, 0.05), (64, 0.05)])
+@pytest.mark.parametrize(("samples", "density"), [(1, 0.05), (64, 0.02)])
 def test_pruned_layers_are_sparse(samples, density):
-    weight = random_weight(np.random.default_rng(1), 1024, 2048, density, 16)
+    weight = random_weight(np.random.default_rng(1), 2048, 4096, density, 16)
     estimates = estimate_all(weight, LayerShape("matmul", samples=samples), SM90)
     assert min(estimates.values(), key=lambda e: e.nanoseconds).form == "sparse"
     assert estimates["huffman"].kept_bytes < estimates["sparse"].kept_bytes
 
 
-def test_many_samples_of_a_full_layer_are_dense():
-    weight = random_weight(np.random.default_rng(1), 4096, 128, 0.9, 16)
+@pytest.mark.parametrize(("codebook", "form"), [(16, "codebook"), (None, "dense")])
+def test_many_samples_of_a_full_layer_are_computed_in_tiles(codebook, form):
+    weight = random_weight(np.random.default_rng(1), 4096, 128, 0.9, codebook)
     estimates = estimate_all(weight, LayerShape("matmul", samples=64), SM90)
-    assert min(estimates.values(), key=lambda e: e.nanoseconds).form == "dense"
+    assert min(estimates.values(), key=lambda e: e.nanoseconds).form == form
 
 
 def test_without_a_card_there_is_no_target_of_it(monkeypatch):

@@ -23,7 +23,7 @@ SOME = np.float32([0.1, 0.2])
 
 def tile_of(samples, rows=4096, columns=9216, values=SOME, gpu=GPU, dtype="float32", cores=None):
     shape = LayerShape("matmul", dtype, samples=samples)
-    return default_tile(shape, rows, columns, values, gpu, cores)
+    return default_tile(shape, rows, columns, parts_of(values), gpu, cores)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_cards_whose_tensor_cores_are_absent_or_slower():
 
 
 def test_sizes_change_what_the_tile_has():
-    tile = BlockSizes(warps=2, depth=32, split=3, thread_rows=4).tile(tile_of(64))
-    assert (tile.warps, tile.depth, tile.split, tile.groups) == (2, 32, 3, 2)
+    tile = BlockSizes(warps=2, depth=64, split=3, thread_rows=4).tile(tile_of(64))
+    assert (tile.warps, tile.depth, tile.split, tile.groups) == (2, 64, 3, 2)
     tile = BlockSizes(warps=2, thread_rows=4).tile(tile_of(64, cores=False))
     assert (tile.thread_rows, tile.block_rows) == (4, 64)
 

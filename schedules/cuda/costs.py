@@ -1,8 +1,7 @@
 """Nanoseconds of kernels of thread blocks, fitted to the layers of ``benchmarks/layers.py``.
 
-Measured on an H200 were products: one sample in the forms sparse, huffman and codebook, 64 samples
-in the forms sparse and huffman. Products in dense tiles are counted, see ``gemm_tile``. Lookups and
-recurrences, and dense products of one sample (memory traffic by the data sheet), were not measured:
+Measured on an H200 were products: one sample in every form, 64 samples in the forms sparse and
+huffman. Products in tiles are counted, see ``tile``. Lookups and recurrences were not measured:
 their figures rank the forms by how a thread reads them.
 """
 
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from dcc.codegen.code_grid import code_width
 from dcc.codegen.weight_matrix import Form, WeightMatrix
 from dcc.schedules.cuda.packing import block_packing
+from dcc.schedules.cuda.tensor_tile import parts_of
 from dcc.schedules.cuda.tiles import default_tile, in_tiles
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.target import Gpu, Target
@@ -45,15 +45,13 @@ class BlockCosts:
 COSTS: Mapping[Form, BlockCosts] = {
     "dense": BlockCosts(4000.0, 0.00125, 0.00025, 0.00025, 4.0),
     "codebook": BlockCosts(3300.0, 0.0003, 0.0002, 0.00035, 4.0),
-    "sparse": BlockCosts(3300.0, 0.0011, 0.0005, 0.0009, 6.0),
+    "sparse": BlockCosts(3300.0, 0.0011, 0.0005, 0.00075, 6.0),
     "huffman": BlockCosts(4200.0, 0.0015, 0.0005, 0.0021, 15.0),
 }
 PHASE = 1700.0
 """Each further range of columns: its inputs have to arrive before anybody goes on."""
 STEP = 2000.0
 """A time step of a recurrence: barriers, and the gates."""
-LOOKUPS = 1.12
-"""Instructions of a tile whose weights are looked up, over those of one that reads them."""
 MEASURED_MULTIPROCESSORS = 132
 
 
@@ -73,7 +71,7 @@ def block_nanoseconds(
         row = entries / max(weight.rows, 1) * cost.thread_entry
         return cost.start + shape.recurrence.steps * (STEP + rows * row)
     if in_tiles(shape, form) and weight.dtype.name != "float64":
-        return cost.start + _tiles(form, weight, shape, gpu)
+        return _tiles(form, weight, shape, gpu)
     if shape.by_pixels:
         pixels = -(-shape.pixels // gpu.warp) * gpu.warp
         return cost.start + entries * pixels * cost.multiplication * scale
@@ -83,10 +81,10 @@ def block_nanoseconds(
 
 def _tiles(form: Form, weight: WeightMatrix, shape: LayerShape, gpu: Gpu) -> float:
     """Nanoseconds of a product in dense tiles."""
-    values = weight.grid if weight.codebook is None else weight.codebook
-    tile = default_tile(shape, weight.rows, weight.columns, values, gpu)
+    parts = parts_of(weight.grid if weight.codebook is None else weight.codebook)
+    tile = default_tile(shape, weight.rows, weight.columns, parts, gpu)
     if form == "codebook":
-        return LOOKUPS * tile.nanoseconds(gpu, code_width(weight.code_bits) / 8)
+        return tile.nanoseconds(gpu, code_width(weight.code_bits) / 8, lookups=True)
     return tile.nanoseconds(gpu, weight.dtype.itemsize)
 
 

@@ -17,6 +17,9 @@ EFFICIENCY = 0.62
 """Share of the cycles that multiply. Of 100 instructions 90 do (``docs/cuda.md``); cuBLAS reaches
 0.66 to 0.70 on the same layers."""
 
+LOOKUPS = 1.12
+"""Instructions of a tile whose weights are looked up, over those of one that reads them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GemmTile(Tile):
@@ -73,6 +76,11 @@ class GemmTile(Tile):
     def multiplications(self, gpu: Gpu) -> float:
         """Multiplications of a multiprocessor in a nanosecond."""
         return gpu.multiplications * gpu.clock * EFFICIENCY
+
+    def lookup_nanoseconds(self, gpu: Gpu) -> float:
+        """Nanoseconds of a step, of all blocks of a multiprocessor, where codes are looked up."""
+        each = self.block_samples * self.block_rows * self.depth
+        return LOOKUPS * each * self.blocks_at_a_time / self.multiplications(gpu)
 
 
 @lru_cache

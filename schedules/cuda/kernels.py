@@ -15,6 +15,7 @@ from dcc.schedules.cuda.sizes import BlockSizes
 from dcc.schedules.cuda.split_rows import split_rows
 from dcc.schedules.cuda.take import take
 from dcc.schedules.cuda.tensor_gemm import tensor_gemm
+from dcc.schedules.cuda.tensor_tile import parts_of
 from dcc.schedules.cuda.tiles import default_tile, in_tiles
 from dcc.schedules.epilogue import Epilogue
 from dcc.schedules.layer_shape import LayerShape
@@ -77,7 +78,7 @@ def _in_tiles(
     assert target.gpu is not None
     values = packed.arrays["values" if packed.form == "dense" else "codebook"]
     default = default_tile(
-        shape, packed.rows, packed.columns, values, target.gpu, sizes.on_tensor_cores
+        shape, packed.rows, packed.columns, parts_of(values), target.gpu, sizes.on_tensor_cores
     )
     tile = sizes.tile(default)
     if isinstance(tile, GemmTile):

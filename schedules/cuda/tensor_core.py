@@ -13,7 +13,9 @@ their operands to each other in shared memory: slow, but the same sums of the sa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from tvm import tirx as tir
 from tvm.backend.cuda.op import cuda_func_call
@@ -21,10 +23,12 @@ from tvm.tirx.script import builder as T
 
 from dcc.schedules.cuda.blocks import assign, barrier, shared
 from dcc.schedules.cuda.tensor_tile import (
+    AT_ONCE,
     FRAGMENT_COLUMNS,
     FRAGMENT_ROWS,
     FRAGMENT_SAMPLES,
     LOST_BITS,
+    MOST_PARTS,
 )
 from dcc.schedules.weight_reader import Expr, bind
 
@@ -66,7 +70,7 @@ class Fragments:
     """
 
     parts: list[tir.Buffer]
-    first: int
+    first: Expr | int
     stride: int
     count: int
 
@@ -95,13 +99,31 @@ class TensorCore(ABC):
     warps: int
     thread: Expr
 
+    @property
+    @abstractmethod
+    def at_once(self) -> int:
+        """Fragments of samples that are multiplied at once."""
+
+    @abstractmethod
+    def loop(self, count: int) -> Iterator[Any]:
+        """Emit what follows ``count`` times: each on its own, or in a loop."""
+
     @abstractmethod
     def multiply(self, sums: tir.Buffer, rows: Fragments, samples: Fragments, pairs: Pairs) -> None:
         """Add the products of all fragments to ``sums`` (row fragments, sample fragments, 4)."""
 
 
 class MmaCore(TensorCore):
-    """The instruction."""
+    """The instruction; registers have no numbers that a loop could count."""
+
+    @property
+    def at_once(self) -> int:
+        """Fragments of samples that are multiplied at once."""
+        return AT_ONCE
+
+    def loop(self, count: int) -> Iterator[Any]:
+        """Emit what follows ``count`` times."""
+        yield from range(count)
 
     def multiply(self, sums: tir.Buffer, rows: Fragments, samples: Fragments, pairs: Pairs) -> None:
         """Add the products; neighbouring instructions have sums of their own."""
@@ -127,36 +149,50 @@ class SharedCore(TensorCore):
         sizes = FRAGMENT_ROWS * FRAGMENT_COLUMNS, FRAGMENT_SAMPLES * FRAGMENT_COLUMNS
         names = ("fragment_of_rows", "fragment_of_samples")
         self.scratch = [
-            shared(name, self.warps * size, FLOAT) for name, size in zip(names, sizes, strict=True)
+            shared(name, MOST_PARTS * self.warps * size, FLOAT)
+            for name, size in zip(names, sizes, strict=True)
         ]
         lane = tir.floormod(self.thread, 32)
         self.warp = bind("scratch_of_warp", tir.floordiv(self.thread, 32))
         self.group, self.quad = tir.floordiv(lane, 4), tir.floormod(lane, 4)
 
+    @property
+    def at_once(self) -> int:
+        """Fragments of samples that are multiplied at once."""
+        return 1
+
+    def loop(self, count: int) -> Iterator[Any]:
+        """Emit what follows in a loop: barriers make long code slow to compile."""
+        with T.serial(0, count) as number:
+            yield number
+
     def multiply(self, sums: tir.Buffer, rows: Fragments, samples: Fragments, pairs: Pairs) -> None:
         """Add the products, one pair of fragments after the other."""
         with T.serial(0, rows.count) as m, T.serial(0, samples.count) as n:
-            for row_part, sample_part in pairs:
-                for i, value in enumerate(rows.values(row_part, m, ROW_VALUES)):
+            for part in range(len(rows.parts)):
+                for i, value in enumerate(rows.values(part, m, ROW_VALUES)):
                     row, column = self.group + 8 * (i % 2), self.quad + 4 * (i // 2)
-                    assign(self.scratch[0], value, self._row_place(row, column))
-                for i, value in enumerate(samples.values(sample_part, n, SAMPLE_VALUES)):
-                    column = self.quad + 4 * i
-                    assign(self.scratch[1], value, self._sample_place(column, self.group))
-                barrier()
-                self._add_up(sums, (m * samples.count + n) * SUMS)
-                barrier()
+                    assign(self.scratch[0], value, self._row_place(part, row, column))
+            for part in range(len(samples.parts)):
+                for i, value in enumerate(samples.values(part, n, SAMPLE_VALUES)):
+                    place = self._sample_place(part, self.quad + 4 * i, self.group)
+                    assign(self.scratch[1], value, place)
+            barrier()
+            for pair in pairs:
+                self._add_up(sums, (m * samples.count + n) * SUMS, *pair)
+            barrier()
 
-    def _add_up(self, sums: tir.Buffer, at: Expr) -> None:
+    def _add_up(self, sums: tir.Buffer, at: Expr, row_part: int, sample_part: int) -> None:
         for i in range(SUMS):
             row, sample = self.group + 8 * (i // 2), 2 * self.quad + i % 2
             with T.serial(0, FRAGMENT_COLUMNS) as column:
-                a = self.scratch[0][self._row_place(row, column)]
-                b = self.scratch[1][self._sample_place(column, sample)]
+                a = self.scratch[0][self._row_place(row_part, row, column)]
+                b = self.scratch[1][self._sample_place(sample_part, column, sample)]
                 assign(sums, sums[at + i] + a * b, at + i)
 
-    def _row_place(self, row: Expr, column: Expr) -> Expr:
-        return (self.warp * FRAGMENT_ROWS + row) * FRAGMENT_COLUMNS + column
+    def _row_place(self, part: int, row: Expr, column: Expr) -> Expr:
+        return ((part * self.warps + self.warp) * FRAGMENT_ROWS + row) * FRAGMENT_COLUMNS + column
 
-    def _sample_place(self, column: Expr, sample: Expr) -> Expr:
-        return (self.warp * FRAGMENT_SAMPLES + sample) * FRAGMENT_COLUMNS + column
+    def _sample_place(self, part: int, column: Expr, sample: Expr) -> Expr:
+        fragment = part * self.warps + self.warp
+        return (fragment * FRAGMENT_SAMPLES + sample) * FRAGMENT_COLUMNS + column

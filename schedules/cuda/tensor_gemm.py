@@ -35,7 +35,6 @@ from dcc.schedules.cuda.tensor_core import (
 )
 from dcc.schedules.cuda.tensor_loads import InputLoads, LookupLoads, ValueLoads, WeightLoads
 from dcc.schedules.cuda.tensor_tile import (
-    AT_ONCE,
     FRAGMENT_ROWS,
     FRAGMENT_SAMPLES,
     THREAD_COLUMNS,
@@ -144,7 +143,7 @@ class _Block:
     def _clear(self) -> None:
         """Allocate the sums, those of a turn, and what a turn reads of the samples."""
         tile = self.tile
-        self.at_once = min(AT_ONCE, tile.sample_fragments)
+        self.at_once = min(self.core.at_once, tile.sample_fragments)
         count = tile.row_fragments * tile.sample_fragments * SUMS
         self.sums = allocate("sums", (count,), FLOAT)
         for place in range(count):
@@ -159,22 +158,25 @@ class _Block:
     def _multiply(self, half: int) -> None:
         """Multiply half a step's columns."""
         tile = self.tile
-        for group in range(tile.groups):
-            for first in range(0, tile.sample_fragments, self.at_once):
-                count = min(self.at_once, tile.sample_fragments - first)
+        for group in self.core.loop(tile.groups):
+            for turn in self.core.loop(-(-tile.sample_fragments // self.at_once)):
+                first = turn * self.at_once
+                # With one at a time, the number of the turn may be that of a loop.
+                many = self.at_once > 1
+                count = min(self.at_once, tile.sample_fragments - first) if many else 1
                 for n in range(count):
                     self._read(half, group, first + n, n)
-                turn = tile.row_fragments * count * SUMS
-                for place in range(turn):
+                size = tile.row_fragments * count * SUMS
+                for place in range(size):
                     assign(self.turn_sums, 0.0, place)
-                for each in range(2):
+                for each in self.core.loop(2):
                     self._fragments(group, each, count)
-                for place in range(turn):
+                for place in range(size):
                     fragment, rest = divmod(place, count * SUMS)
                     at = (fragment * tile.sample_fragments + first) * SUMS + rest
                     assign(self.sums, self.sums[at] + self.turn_sums[place], at)
 
-    def _read(self, half: int, group: int, fragment: int, n: int) -> None:
+    def _read(self, half: int, group: Expr | int, fragment: Expr | int, n: int) -> None:
         """Read four columns of a sample, to where two fragments have them."""
         sample = fragment * FRAGMENT_SAMPLES + self.group
         place = bind("place", self.inputs.place(group, sample) + self.quad * THREAD_COLUMNS)
@@ -182,7 +184,7 @@ class _Block:
             value = shared_part[tir.Ramp(place, 1, THREAD_COLUMNS)]
             T.buffer_store(held, value, [tir.Ramp(n * THREAD_COLUMNS, 1, THREAD_COLUMNS)])
 
-    def _fragments(self, group: int, each: int, count: int) -> None:
+    def _fragments(self, group: Expr | int, each: Expr | int, count: int) -> None:
         """Multiply the fragments of eight columns."""
         tile = self.tile
         pairs = [

@@ -156,14 +156,14 @@ class WeightLoads(ABC):
                     value = self._value(group * len(self.rows) + line, number)
                     split(value, self.parts, self._place(group, line, number))
 
-    def fragments(self, group: int, half: int) -> Fragments:
+    def fragments(self, group: Expr | int, half: Expr | int) -> Fragments:
         """Return the fragments of a half of a group of columns."""
         count = self.tile.row_fragments
         return Fragments(self.parts, (2 * group + half) * count * ROW_VALUES, ROW_VALUES, count)
 
     def _place(self, group: int, line: int, number: int) -> int:
         fragment, lower = divmod(line, 2)
-        first = self.fragments(group, number // 2).first
+        first = (2 * group + number // 2) * self.tile.row_fragments * ROW_VALUES
         return first + fragment * ROW_VALUES + 2 * (number % 2) + lower
 
     @abstractmethod

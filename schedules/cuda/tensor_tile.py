@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dcc.schedules.cuda.tile import Tile, best_split
+from dcc.schedules.cuda.tile import Tile, with_split
 from dcc.targets.target import Gpu
 
 FRAGMENT_ROWS, FRAGMENT_SAMPLES, FRAGMENT_COLUMNS = 16, 8, 8
@@ -29,8 +29,16 @@ AT_ONCE = 2
 WARPS, ROW_FRAGMENTS = 4, 2
 REGISTERS, MOST_THREADS, MOST_BLOCKS = 65536, 2048, 32
 """Of a multiprocessor, and the most threads and blocks that it runs at a time."""
-EFFICIENCY = 0.5
-"""Share of the peak of the tensor cores."""
+EFFICIENCY = 0.4
+"""Share of the peak of the tensor cores that instructions of this size reach on an H200."""
+LOOKUP_CYCLES = 16.0
+"""Of a scheduler, for the 32 values that a warp looks up and splits at a time."""
+SCHEDULERS = 4
+MOST_ROUNDS = 4
+FEW_FRAGMENTS = 4
+"""Up to so many fragments of samples a half step has two groups of columns."""
+MOST_PARTS = 2
+"""Values of TF32 that make up one of single precision."""
 LOST_BITS = 13
 """Bits of single precision that TF32 lacks."""
 MOST_MAGNITUDE = 2.0**127
@@ -115,6 +123,12 @@ class TensorTile(Tile):
         """Multiplications of a multiprocessor in a nanosecond."""
         return gpu.tensor_multiplications * gpu.clock * EFFICIENCY / self.products
 
+    def lookup_nanoseconds(self, gpu: Gpu) -> float:
+        """Nanoseconds of a step, of all blocks of a multiprocessor, where codes are looked up."""
+        blocks = min(self.blocks_at_a_time, -(-self.blocks // gpu.multiprocessors))
+        values = self.block_rows * self.depth * blocks
+        return values / 32 / SCHEDULERS * LOOKUP_CYCLES / gpu.clock
+
 
 def parts_of(values: np.ndarray) -> int | None:
     """Count the values of TF32 that make up each of ``values``; None where they cannot be split."""
@@ -131,16 +145,24 @@ def default_tensor_tile(
 ) -> TensorTile:
     """Return the tile of the default schedule; ``parts`` are those of the weight and the inputs."""
     tiles = -(-samples // (FRAGMENT_SAMPLES * MOST_FRAGMENTS))
-    each = max(-(-samples // tiles), 1)
+    fragments = -(-max(-(-samples // tiles), 1) // FRAGMENT_SAMPLES)
     tile = TensorTile(
         samples=samples,
         rows=rows,
         columns=columns,
-        depth=2 * GROUP_COLUMNS,
+        depth=2 * GROUP_COLUMNS * (2 if fragments <= FEW_FRAGMENTS else 1),
         warps=WARPS,
         row_fragments=ROW_FRAGMENTS,
-        sample_fragments=-(-each // FRAGMENT_SAMPLES),
+        sample_fragments=fragments,
         weight_parts=parts[0],
         input_parts=parts[1],
     )
-    return best_split(tile, gpu)
+    return min(_full_rounds(tile, gpu), key=lambda each: each.nanoseconds(gpu))
+
+
+def _full_rounds(tile: TensorTile, gpu: Gpu) -> list[TensorTile]:
+    """Split the columns so that the blocks of all multiprocessors have work, once or some times."""
+    at_a_time = gpu.multiprocessors * tile.blocks_at_a_time
+    return [
+        with_split(tile, rounds * at_a_time // tile.blocks) for rounds in range(1, MOST_ROUNDS + 1)
+    ]

@@ -16,6 +16,8 @@ GROUP = 4
 """Elements of a vector load: 16 bytes."""
 LATENCY = 800.0
 """Nanoseconds from asking for a part of the columns to having it: no step is shorter."""
+LOADS_BESIDE = 0.15
+"""Share of the loads' time that the rest does not hide."""
 REDUCTION = 2500.0
 """Nanoseconds of a second kernel, beside its traffic."""
 WORD_BYTES = 4
@@ -70,6 +72,10 @@ class Tile(ABC):
     def multiplications(self, gpu: Gpu) -> float:
         """Multiplications of a multiprocessor in a nanosecond."""
 
+    @abstractmethod
+    def lookup_nanoseconds(self, gpu: Gpu) -> float:
+        """Nanoseconds of a step, of all blocks of a multiprocessor, where codes are looked up."""
+
     @property
     def steps(self) -> int:
         """Parts of ``depth`` columns of a block."""
@@ -94,12 +100,14 @@ class Tile(ABC):
         """Blocks of the first kernel."""
         return self.sample_tiles * self.row_tiles * self.split
 
-    def nanoseconds(self, gpu: Gpu, weight_bytes: float = WORD_BYTES) -> float:
+    def nanoseconds(
+        self, gpu: Gpu, weight_bytes: float = WORD_BYTES, lookups: bool = False
+    ) -> float:
         """Estimate one run, of weights that take ``weight_bytes`` each.
 
         Blocks run in rounds of as many as the multiprocessors hold; a round takes its
-        multiplications, those with padding among them, or its bytes. Sums of split columns are
-        written and read again.
+        multiplications, those with padding among them, or its bytes, or what it looks up. Sums of
+        split columns are written and read again.
         """
         at_a_time = gpu.multiprocessors * self.blocks_at_a_time
         each = self.block_samples * self.block_rows * self.depth
@@ -107,6 +115,8 @@ class Tile(ABC):
         running = min(at_a_time, self.blocks)
         loads = running * self.depth * self.block_rows * weight_bytes / gpu.bandwidth
         step = max(arithmetic, loads / max(self.sample_tiles, 1), LATENCY)
+        step = max(step, self.lookup_nanoseconds(gpu)) if lookups else step
+        step += LOADS_BESIDE * loads
         found = -(-self.blocks // at_a_time) * (self.steps * step + LATENCY)
         if self.split == 1:
             return found

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dcc.codegen.weight_matrix import Form
 from dcc.schedules.cuda.gemm_tile import GemmTile, default_gemm_tile
-from dcc.schedules.cuda.tensor_tile import TensorTile, default_tensor_tile, parts_of
+from dcc.schedules.cuda.tensor_tile import TensorTile, default_tensor_tile
 from dcc.schedules.layer_shape import LayerShape
 from dcc.targets.target import Gpu
 
@@ -22,7 +20,7 @@ def default_tile(
     shape: LayerShape,
     rows: int,
     columns: int,
-    values: Any,
+    parts: int | None,
     gpu: Gpu,
     tensor_cores: bool | None = None,
 ) -> GemmTile | TensorTile:
@@ -30,15 +28,14 @@ def default_tile(
 
     Parameters
     ----------
-    values
-        Array of all values that the weight may have.
+    parts
+        Values of TF32 that make up one of the weight's, see ``parts_of``.
     tensor_cores
         Whether they are taken, where the card has them and the values can be split; None takes
         what should take less time.
     """
     of_threads = default_gemm_tile(shape.samples, rows, columns, gpu)
-    parts = parts_of(values) if gpu.tensor_multiplications else None
-    if parts is None or tensor_cores is False:
+    if parts is None or not gpu.tensor_multiplications or tensor_cores is False:
         return of_threads
     input_parts = 1 if shape.dtype == "float16" else 2
     of_warps = default_tensor_tile(shape.samples, rows, columns, (parts, input_parts), gpu)

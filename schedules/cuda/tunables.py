@@ -83,8 +83,9 @@ def _tile(case: Case, tensor_cores: bool | None = None) -> GemmTile | TensorTile
     if not in_tiles(case.shape, case.form):
         return None
     weight = case.weight
-    values = weight.grid if weight.codebook is None else weight.codebook
-    return default_tile(case.shape, weight.rows, weight.columns, values, _gpu(case), tensor_cores)
+    return default_tile(
+        case.shape, weight.rows, weight.columns, case.tensor_parts, _gpu(case), tensor_cores
+    )
 
 
 def _tensor_cores(case: Case) -> tuple[Value, ...]:
