@@ -89,35 +89,47 @@ def _tile(case: Case, tensor_cores: bool | None = None) -> GemmTile | TensorTile
 
 
 def _tensor_cores(case: Case) -> tuple[Value, ...]:
-    return (None, 0, 1) if isinstance(_tile(case, True), TensorTile) else ()
+    if not isinstance(_tile(case, True), TensorTile):
+        return ()
+    return (None, 0 if isinstance(_tile(case), TensorTile) else 1)
 
 
 def _thread_rows(case: Case) -> tuple[Value, ...]:
-    return (None, GROUP, 2 * GROUP) if _tile(case) is not None else ()
+    tile = _tile(case, False)
+    assert tile is None or isinstance(tile, GemmTile)
+    return () if tile is None else (None, *_others((GROUP, 2 * GROUP), tile.thread_rows))
 
 
 def _row_threads(case: Case) -> tuple[Value, ...]:
-    return (None, 8, 16, 32) if _tile(case) is not None else ()
+    tile = _tile(case, False)
+    assert tile is None or isinstance(tile, GemmTile)
+    return () if tile is None else (None, *_others((8, 16, 32), tile.row_threads))
+
+
+def _others(values: tuple[int, ...], usual: int) -> tuple[int, ...]:
+    return tuple(value for value in values if value != usual)
 
 
 def _warps(case: Case) -> tuple[Value, ...]:
-    return (None, 1, 2, 4, 8) if isinstance(_tile(case, True), TensorTile) else ()
+    tile = _tile(case, True)
+    return (None, *_others((2, 4, 8), tile.warps)) if isinstance(tile, TensorTile) else ()
 
 
 def _row_fragments(case: Case) -> tuple[Value, ...]:
-    return (None, 1, 2) if isinstance(_tile(case, True), TensorTile) else ()
+    tile = _tile(case, True)
+    return (None, *_others((1, 2), tile.row_fragments)) if isinstance(tile, TensorTile) else ()
 
 
 def _resident(case: Case) -> tuple[Value, ...]:
     tile = _tile(case, True)
-    if not isinstance(tile, TensorTile):
-        return ()
-    usual = tile.blocks_at_a_time
-    return (None, *range(max(usual - 1, 1), usual + 3))
+    return (None, tile.blocks_at_a_time + 1) if isinstance(tile, TensorTile) else ()
 
 
 def _depth(case: Case) -> tuple[Value, ...]:
-    return (None, DEPTH // 2, DEPTH, 2 * DEPTH, 4 * DEPTH) if _tile(case) is not None else ()
+    tile = _tile(case)
+    if tile is None:
+        return ()
+    return (None, *_others((DEPTH // 2, DEPTH, 2 * DEPTH, 4 * DEPTH), tile.depth))
 
 
 def _split(case: Case) -> tuple[Value, ...]:
