@@ -18,7 +18,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from dcc.card_binaries import digest_of
+from dcc.card_binaries import digest_of, sources_only
 from dcc.codegen.section import WeightSection
 from dcc.codegen.work import WORK
 from dcc.errors import CompileError, OutputError
@@ -186,7 +186,8 @@ def build_executable(module: tvm.IRModule, target: Target) -> Any:
     """Generate the code of a lowered module."""
     if target.gpu is None:
         return relax.build(module, target.tvm_target(), relax_pipeline=None, tir_pipeline=PIPELINE)
-    return relax.build(module, target.tvm_target(), relax_pipeline=None)
+    with sources_only():
+        return relax.build(module, target.tvm_target(), relax_pipeline=None)
 
 
 def device_modules(module: Any) -> list[Any]:

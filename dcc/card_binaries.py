@@ -7,12 +7,15 @@ the library was made is found by the source's digest. Needs no compiler, and no 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from dcc.errors import ModuleError
 
 SUFFIX = ".cubin"
+_MAKE_MODULE = "ffi.Module.create.cuda"
 _BINARIES: dict[str, bytes] = {}
 _FOLDERS: list[Path] = []
 
@@ -32,6 +35,25 @@ def offer_folder(folder: Path) -> None:
     """Offer the files of a folder, which are named by the digests; also those that come later."""
     _FOLDERS.append(folder)
     _answer()
+
+
+@contextmanager
+def sources_only() -> Iterator[None]:
+    """Have TVM keep sources as they are while it builds a module, as where its runtime is absent.
+
+    Where the runtime is loaded, which a module that ran has done, it would ask for binaries.
+    """
+    import tvm_ffi
+
+    make = tvm_ffi.get_global_func(_MAKE_MODULE, allow_missing=True)
+    if make is None:
+        yield
+        return
+    tvm_ffi.remove_global_func(_MAKE_MODULE)
+    try:
+        yield
+    finally:
+        tvm_ffi.register_global_func(_MAKE_MODULE, make, override=True)
 
 
 @functools.cache

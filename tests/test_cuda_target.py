@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tvm_ffi
 from coded_models import CASES
 from weights import random_weight
 
@@ -159,3 +160,22 @@ def test_arrays_outside_of_the_weights_are_refused(compiled, monkeypatch):
     metadata["device"]["arrays"][0]["offset"] = 1 << 40
     with pytest.raises(ModuleError, match="damaged"):
         device.open_device(metadata, compiled.path)
+
+
+def test_modules_are_built_where_the_runtime_is_loaded(tmp_path, compiled):
+    """TVM's runtime, which a module that ran has loaded, makes modules of binaries it asks for."""
+    name = "ffi.Module.create.cuda"
+
+    def make(*_):
+        raise RuntimeError("asked for a binary")
+
+    assert tvm_ffi.get_global_func(name, allow_missing=True) is None
+    tvm_ffi.register_global_func(name, make)
+    try:
+        model, _ = CASES["batch_norm"]()
+        again = dcc.compile(model, tmp_path / "m.so", target="cuda-sm90", storage="huffman")
+        assert tvm_ffi.get_global_func(name) is not None
+    finally:
+        tvm_ffi.remove_global_func(name)
+    first, second = (read_metadata(each.path)["device"]["code"] for each in (compiled, again))
+    assert [each["source"] for each in first] == [each["source"] for each in second]
