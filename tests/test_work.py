@@ -269,3 +269,15 @@ def test_distinct_elements_of_a_sliding_window():
     halves = ("add", ("mul", ("div", ("loop", 1), 2), 20), ("ramp", 0, 1, 8))
     assert distinct_elements([steps_of((halves,), (400,), loops, {})]) == 7 * 8
     assert distinct_elements([steps_of((("unknown", 1), 3), (10, 20), loops, {})]) == 10
+
+
+@pytest.mark.parametrize(
+    ("form", "weight_bytes"), [("dense", 4 * 256 * 128), ("codebook", 256 * 64)]
+)
+def test_tensor_cores_multiply_three_times(form, weight_bytes):
+    """Two parts of each value, without the product of the smaller ones; each weight read once."""
+    shape = LayerShape("matmul", samples=64)
+    work, _, _ = counted(weight_of(256, 128, 1.0), form, shape, CARD)
+    assert work.operations["float_multiply"] == 3 * 256 * 128 * 64
+    assert work.touched[1] == weight_bytes
+    assert work.notes == ()

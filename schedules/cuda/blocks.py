@@ -51,11 +51,13 @@ def each(count: int, thread: Expr, threads: int) -> Iterator[Expr]:
             yield place
 
 
-_LOADS = {
+LOADS = {
     ("float32", 4): ("dcc_load_4", "float", "v4.f32", "=f"),
     ("float32", 1): ("dcc_load_1", "float", "f32", "=f"),
     ("uint32", 1): ("dcc_load_word", "unsigned int", "u32", "=r"),
 }
+LOAD_WIDTHS = {function[0]: width for (_, width), function in LOADS.items()}
+"""Elements that each function loads."""
 
 
 def load_in_order(target: tir.Buffer, at: int, source: tir.Buffer, place: list[Expr]) -> bool:
@@ -70,7 +72,7 @@ def load_in_order(target: tir.Buffer, at: int, source: tir.Buffer, place: list[E
         False where there is no such load of this type: nothing was emitted.
     """
     width = 4 if isinstance(place[-1], tir.Ramp) else 1
-    kind = _LOADS.get((str(source.ty.dtype), width))
+    kind = LOADS.get((str(source.ty.dtype), width))
     if kind is None or str(target.ty.dtype) != str(source.ty.dtype):
         return False
     name, c_type, suffix, constraint = kind

@@ -35,16 +35,19 @@ from dcc.schedules.weight_reader import Expr, bind
 FLOAT = "float32"
 ROW_VALUES, SAMPLE_VALUES, SUMS = 4, 2, 4
 """Values of a fragment that a thread has."""
-_MULTIPLY = """
-__forceinline__ __device__ void dcc_multiply_tf32(
-    float* sums, float a0, float a1, float a2, float a3, float b0, float b1) {
+MULTIPLY = "dcc_multiply_tf32"
+"""Function of the instruction; ``MULTIPLICATIONS`` is the share of each thread of the warp."""
+MULTIPLICATIONS = FRAGMENT_ROWS * FRAGMENT_SAMPLES * FRAGMENT_COLUMNS // 32
+_SOURCE = f"""
+__forceinline__ __device__ void {MULTIPLY}(
+    float* sums, float a0, float a1, float a2, float a3, float b0, float b1) {{
   asm(
       "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(__float_as_uint(a0)), "r"(__float_as_uint(a1)), "r"(__float_as_uint(a2)),
         "r"(__float_as_uint(a3)), "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
-}
+}}
 """
 
 
@@ -133,9 +136,7 @@ class MmaCore(TensorCore):
                     target = tir.address_of(sums[(m * samples.count + n) * SUMS])
                     operands = rows.values(row_part, m, ROW_VALUES)
                     operands += samples.values(sample_part, n, SAMPLE_VALUES)
-                    call = cuda_func_call(
-                        "dcc_multiply_tf32", target, *operands, source_code=_MULTIPLY
-                    )
+                    call = cuda_func_call(MULTIPLY, target, *operands, source_code=_SOURCE)
                     T.evaluate(call)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from tvm import tirx as tir
 from tvm.ir import Call, StringImm, TensorLoad
 
+from dcc.schedules.cuda.blocks import LOAD_WIDTHS
+from dcc.schedules.cuda.tensor_core import MULTIPLICATIONS, MULTIPLY
 from dcc.schedules.work.nest import Place
 from dcc.schedules.work.operations import (
     binary_kind,
@@ -118,6 +120,8 @@ class ExpressionReader:
     def _call(self, call: Any, counted: bool) -> Term:
         name = str(getattr(call.op, "name", getattr(call.op, "name_hint", "")))
         arguments = list(call.args)
+        if name.endswith("cuda.func_call"):
+            return self._function_of_a_card(arguments, counted)
         intrinsic = ""
         if "call_llvm" in name or "call_extern" in name or "call_pure_extern" in name:
             first = arguments.pop(0)
@@ -136,6 +140,20 @@ class ExpressionReader:
                 self._count(kind, lanes, counted)
         if name.endswith("if_then_else") and len(terms) == 3:
             return ("if", *terms)
+        return self.unknown()
+
+    def _function_of_a_card(self, arguments: list[Any], counted: bool) -> Term:
+        """Read a call of CUDA's source: a load, or a share of a tensor core's instruction."""
+        function = str(arguments[0].value)
+        if function in LOAD_WIDTHS:
+            load, width = arguments[2].args[0], LOAD_WIDTHS[function]
+            last = load.indices[-1]
+            indices = [*load.indices[:-1], tir.Ramp(last, 1, width) if width > 1 else last]
+            terms = tuple(self.index(index) for index in indices)
+            self.touch(self.place_of(load.source), terms, width, False)
+        elif function == MULTIPLY:
+            for kind in ("float_multiply", "float_add"):
+                self._count(kind, MULTIPLICATIONS, counted)
         return self.unknown()
 
     def _address(self, call: Any, intrinsic: str, lanes: int) -> Term:
