@@ -21,8 +21,13 @@ from dcc.recipes import load_recipe
 
 torch = pytest.importorskip("torch")
 from dcc.training.layer_choices import LayerChoice, compressed  # noqa: E402
-from dcc.training.recipe_search import find_recipe, search_recipe  # noqa: E402
-from dcc.training.sensitivity import Evaluator, sensitivity_of  # noqa: E402
+from dcc.training.recipe_search import _Curve, find_recipe, search_recipe  # noqa: E402
+from dcc.training.sensitivity import (  # noqa: E402
+    Evaluator,
+    LayerSensitivity,
+    SensitivityPoint,
+    sensitivity_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +87,18 @@ def test_a_ratio_is_reached_and_not_by_far(measured):
         find_recipe(*measured, target_ratio=12, max_drop=0)
     with pytest.raises(RecipeError, match="--max-drop, --target-ratio or both"):
         find_recipe(*measured)
+
+
+def test_densities_that_save_nothing_are_passed_over():
+    """A layer that is pruned already: what follows its own density stands beside fewer bits."""
+    weight = np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)
+    weight[np.abs(weight) < 1.3] = 0  # a fifth is left
+    choices = [LayerChoice(density) for density in (1.0, 0.7, 0.5, 0.35, 0.1)]
+    choices += [LayerChoice(1.0, bits) for bits in (4, 1)]
+    points = [SensitivityPoint(c.density, c.bits, 90, 0, 0.1, 0) for c in choices]
+    curve = _Curve(LayerSensitivity("w", "Gemm", weight.shape, points), weight)
+    assert curve.further(LayerChoice()) == [LayerChoice(0.1), LayerChoice(1.0, 4)]
+    assert curve.further(LayerChoice(0.1, 1)) == []
 
 
 def test_before_retraining_more_may_be_lost(measured, monkeypatch):

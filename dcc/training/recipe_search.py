@@ -227,9 +227,7 @@ def _steps(
         if best is None:
             break
         _, name, current[name], sizes[name] = best
-        # Steps that save nothing are taken, others may hide behind them, but they are no recipe.
-        if sum(sizes.values()) < steps[-1][1]:
-            steps.append((dict(current), sum(sizes.values())))
+        steps.append((dict(current), sum(sizes.values())))
     return steps
 
 
@@ -258,10 +256,18 @@ class _Curve:
         return self._bytes[choice]
 
     def further(self, choice: LayerChoice) -> list[LayerChoice]:
-        """Return what is next: a lower density, or fewer bits."""
+        """Return what is next: the first lower density and the first fewer bits that save bytes.
+
+        In a layer that is pruned already, the densities above its own save nothing. If one of them
+        stood for all that follow, bits would be taken away first, down to one.
+        """
         densities, bits = list(self._by_density), list(self._by_bits)
-        after = densities[densities.index(choice.density) + 1 :][:1]
-        fewer = bits[bits.index(choice.bits) + 1 :][:1]
-        return [LayerChoice(density, choice.bits) for density in after] + [
-            LayerChoice(choice.density, width) for width in fewer
-        ]
+        lower = densities[densities.index(choice.density) + 1 :]
+        fewer = bits[bits.index(choice.bits) + 1 :]
+        ways = (
+            [LayerChoice(density, choice.bits) for density in lower],
+            [LayerChoice(choice.density, width) for width in fewer],
+        )
+        size = self.bytes(choice)
+        smaller = (next((c for c in way if self.bytes(c) < size), None) for way in ways)
+        return [found for found in smaller if found is not None]
