@@ -20,7 +20,7 @@ from dcc.codegen.weight_matrix import FORMS
 from dcc.compressed_module import STEPS, CompressedModule, compressed_module
 from dcc.container import Container
 from dcc.errors import CompileError
-from dcc.files import refuse_same_file
+from dcc.files import check_writable, refuse_same_file
 from dcc.module_metadata import module_metadata
 from dcc.passes.legalize_coded_layers import EXPAND
 from dcc.passes.offload.storage import check_form

@@ -1,5 +1,6 @@
 """Training from end to end on tiny models: bytes, resumption, interruption, the command line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from training_cases import CLASSES, network, samples
 import dcc
 from dcc.__main__ import main
 from dcc.datasets import LabelledData
-from dcc.errors import InputError, RecipeError
+from dcc.errors import InputError, OutputError, RecipeError
 from dcc.passes.options import Recipe
 from dcc.recipes import load_recipe
 
@@ -115,6 +116,12 @@ def test_checkpoints_of_others_are_refused(splits, tmp_path):
     train(splits, checkpoint=checkpoint)
     with pytest.raises(InputError, match="another training: seed was 0, now it is 1"):
         train(splits, checkpoint=checkpoint, resume=True, seed=1)
+    other = Splits(splits.train, splits.test, splits.test, splits.source)
+    with pytest.raises(InputError, match="another training: content of the data differs"):
+        train(other, checkpoint=checkpoint, resume=True)
+    longer = replace(RECIPE, training={**RECIPE.training, "retrain": {"epochs": 5}})
+    with pytest.raises(InputError, match=r"training: training.retrain.epochs was 2, now it is 5\."):
+        train(splits, checkpoint=checkpoint, resume=True, recipe=longer)
 
 
 @pytest.mark.parametrize("stage", ["prune", "retrain", "share"])
@@ -212,6 +219,39 @@ def test_command(files, capsys):
 def test_a_limit_that_does_not_hold(files, capsys, uncompiled):
     assert main(command(files, "--target-ratio", "500", "--epochs", "2")) == 1
     assert "NOT reached" in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_is_refused_before_training(files, capsys, monkeypatch):
+    import dcc.training.onnx_training as training
+
+    monkeypatch.setattr(training.OnnxTraining, "train", lambda *_: pytest.fail("it trained"))
+    for option in ("-o", "--checkpoint", "--recipe-output", "--json"):
+        assert main(command(files, option, str(files / "none" / "file"))) == 2
+        assert f"there is no folder {files / 'none'}" in capsys.readouterr().err
+    for names in ({"output": files / "none" / "o"}, {"checkpoint": files / "none" / "c"}):
+        with pytest.raises(OutputError, match="there is no folder"):
+            dcc.finetune(files / "net.onnx", files / "data.npz", **names)
+
+
+def test_limits_that_nothing_holds_to_are_refused(files, capsys):
+    for option, value in (("--max-drop", "-1"), ("--target-ratio", "0")):
+        assert main(command(files, option, value)) == 2
+        assert f"'{option}'" in capsys.readouterr().err
+    for limits in ({"max_drop": -1}, {"target_ratio": -3.0}, {"max_drop": float("nan")}):
+        with pytest.raises(RecipeError, match=f"{next(iter(limits))} is .*; expected"):
+            dcc.finetune(files / "net.onnx", files / "data.npz", **limits)
+
+
+def test_the_written_recipe_has_the_epochs_that_were_run(files, capsys, uncompiled):
+    (files / "out.dcz.checkpoint").write_bytes(b"of an earlier training")
+    again = files / "again.yaml"
+    assert main(command(files, "--epochs", "5", "--recipe-output", str(again))) == 0
+    captured = capsys.readouterr()
+    assert "writes over it, --resume would go on from it" in captured.err
+    assert captured.out.count(": loss") == 5
+    stages = load_recipe(again).training
+    assert [stages[name]["epochs"] for name in ("prune", "retrain", "share")] == [3, 1, 1]
+    assert stages["prune"]["every"] == 2
 
 
 def test_interruption_leaves_a_checkpoint(files, capsys, monkeypatch, uncompiled):

@@ -6,7 +6,12 @@ import pytest
 from dcc.errors import RecipeError
 from dcc.passes.options import LayerOptions
 from dcc.recipes import load_recipe
-from dcc.training.settings import PruneSettings, TrainingSettings, training_settings
+from dcc.training.settings import (
+    PruneSettings,
+    TrainingSettings,
+    training_settings,
+    with_epochs,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -184,4 +189,21 @@ def test_epochs_are_spread_over_the_stages():
     settings = training_settings({"prune": {"epochs": 20}, "share": {"epochs": 0}})
     spread = settings.with_epochs(10)
     assert (spread.prune.epochs, spread.retrain.epochs, spread.share.epochs) == (8, 2, 0)
-    assert TrainingSettings().with_epochs(1).epochs == 3
+    default = TrainingSettings()
+    assert [default.with_epochs(count).epochs for count in range(1, 30)] == list(range(1, 30))
+    assert default.with_epochs(default.epochs) == default
+    one = default.with_epochs(1)
+    assert (one.prune.epochs, one.retrain.epochs, one.share.epochs) == (1, 0, 0)
+    few = training_settings({"prune": {"epochs": 50}, "share": {"epochs": 1}}).with_epochs(3)
+    assert (few.prune.epochs, few.retrain.epochs, few.share.epochs) == (1, 1, 1)
+    empty = {name: {"epochs": 0} for name in ("prune", "retrain", "share")}
+    with pytest.raises(RecipeError, match="4 epochs have no stage to go to"):
+        training_settings(empty).with_epochs(4)
+    stated = {"batch_size": 8, "prune": {"every": 2, "epochs": 4}}
+    assert with_epochs(stated, 7) == {
+        "batch_size": 8,
+        "prune": {"every": 2, "epochs": 2},
+        "retrain": {"epochs": 3},
+        "share": {"epochs": 2},
+    }
+    assert with_epochs(stated, None) == stated

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
-from dcc.cli.options import common_options, json_option, parse_shapes, precision_option
+from dcc.cli.options import (
+    common_options,
+    json_option,
+    parse_shapes,
+    precision_option,
+    writable,
+)
 
 STORAGE_FORMS = ("auto", "dense", "codebook", "sparse", "huffman", "blocks")
 OBJECTIVES = ("latency", "size", "energy")
@@ -12,7 +18,14 @@ OBJECTIVES = ("latency", "size", "energy")
 
 @click.command("compile")
 @click.argument("source", metavar="MODEL.onnx|MODEL.dcz")
-@click.option("-o", "--output", required=True, metavar="OUT.so", help="The module to write.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="OUT.so",
+    callback=writable,
+    help="The module to write.",
+)
 @click.option("--target", default="host", show_default=True, help="Device; see 'dcc targets'.")
 @click.option(
     "--recipe",

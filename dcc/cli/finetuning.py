@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dcc.cli.options import common_options, json_option
+from dcc.cli.options import common_options, json_option, writable
 
 if TYPE_CHECKING:
     from dcc.training.epoch_report import EpochReport
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     metavar="DATA",
     help="Folder of IDX files (train- and t10k-), or an .npz file with x and y.",
 )
-@click.option("-o", "--output", required=True, metavar="OUT.dcz", help="The container to write.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="OUT.dcz",
+    callback=writable,
+    help="The container to write.",
+)
 @click.option(
     "--recipe",
     metavar="NAME_OR_YAML",
@@ -31,19 +38,33 @@ if TYPE_CHECKING:
     "searched for --max-drop and --target-ratio]",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="In all, instead of the recipe's.")
-@click.option("--max-drop", type=float, metavar="POINTS", help="Accuracy that may be lost.")
-@click.option("--target-ratio", type=float, metavar="X", help="Times smaller than the ONNX file.")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    metavar="POINTS",
+    help="Accuracy that may be lost.",
+)
+@click.option(
+    "--target-ratio",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="X",
+    help="Times smaller than the ONNX file.",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--test", metavar="DATA", help="Data to test on.  [default: part of --data]")
 @click.option("--scale", type=float, metavar="X", help="Divide samples by X; IDX: 256 if not said.")
 @click.option(
     "--checkpoint",
     metavar="FILE",
+    callback=writable,
     help="Written after each epoch.  [default: OUT.dcz.checkpoint, removed at the end]",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint.")
 @click.option(
-    "--recipe-output", metavar="FILE.yaml", help="Write the recipe, such as one that was found."
+    "--recipe-output",
+    metavar="FILE.yaml",
+    callback=writable,
+    help="Write the recipe, such as one that was found.",
 )
 @json_option
 @common_options
@@ -74,6 +95,12 @@ def finetune(
     from dcc.cli.tables import print_report
 
     kept = Path(checkpoint) if checkpoint else Path(f"{output}.checkpoint")
+    if kept.is_file() and not resume:
+        print(
+            f"{kept} is of a training that did not end; this one starts anew and writes over it, "
+            "--resume would go on from it",
+            file=sys.stderr,
+        )
     try:
         with shown_progress():
             result = dcc.finetune(

@@ -10,6 +10,7 @@ import click
 
 from dcc.cli.console import show_log
 from dcc.errors import InputError
+from dcc.files import check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +45,19 @@ def common_options(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add ``--json FILE``."""
     return click.option(
-        "--json", "json_file", metavar="FILE", help="Write the table to FILE as JSON."
+        "--json",
+        "json_file",
+        metavar="FILE",
+        callback=writable,
+        help="Write the table to FILE as JSON.",
     )(command)
+
+
+def writable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Callback of options that name a file to write: refuses it before any work is done."""
+    if value is not None:
+        check_writable(value)
+    return value
 
 
 def precision_option(command: Command) -> Command:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcc.cli.options import common_options, json_option
+from dcc.cli.options import common_options, json_option, writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Validation samples to measure on, at most.",
 )
-@click.option("--plot", metavar="FILE.png", help="Draw the curves (matplotlib).")
+@click.option("--plot", metavar="FILE.png", callback=writable, help="Draw the curves (matplotlib).")
 @click.option(
     "--max-drop",
     type=click.FloatRange(min=0),
@@ -51,8 +51,19 @@ if TYPE_CHECKING:
     metavar="X",
     help="Find the mildest recipe that makes the file so many times smaller.",
 )
-@click.option("--recipe-output", metavar="FILE.yaml", help="Write the recipe that was found.")
-@click.option("-o", "--output", metavar="OUT.dcz", help="Apply it and write the container.")
+@click.option(
+    "--recipe-output",
+    metavar="FILE.yaml",
+    callback=writable,
+    help="Write the recipe that was found.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT.dcz",
+    callback=writable,
+    help="Apply it and write the container.",
+)
 @json_option
 @common_options
 def sensitivity(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from dcc.training.epoch_report import EpochReport
     from dcc.training.loop import StageRun
 
-_VERSION = 1
+_VERSION = 2
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def write_checkpoint(
@@ -52,11 +55,27 @@ def read_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"'{path}' is not a checkpoint that can be read: {reason}") from None
     if version != _VERSION:
-        raise InputError(f"checkpoint '{path}' is of version {version}, expected {_VERSION}")
-    for key, value in identity.items():
-        if content["identity"].get(key) != value:
-            raise InputError(
-                f"checkpoint '{path}' belongs to another training: {key} was "
-                f"{content['identity'].get(key)!r}, now it is {value!r}"
-            )
+        raise InputError(
+            f"checkpoint '{path}' is of version {version}, expected {_VERSION}; start without "
+            "--resume"
+        )
+    differences = "; ".join(_differences(content["identity"], identity))
+    if differences:
+        raise InputError(
+            f"checkpoint '{path}' belongs to another training: {differences}. Repeat the command "
+            "that it is of, or start without --resume"
+        )
     return content
+
+
+def _differences(
+    saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> Iterator[str]:
+    """Say what differs, key by key; of digests, that they do."""
+    for key, value in now.items():
+        old, name = saved.get(key), f"{prefix}{key}"
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            yield from _differences(old, value, f"{name}.")
+        elif old != value:
+            digest = isinstance(value, str) and _DIGEST.fullmatch(value)
+            yield f"{name} differs" if digest else f"{name} was {old!r}, now it is {value!r}"

@@ -6,6 +6,7 @@ validation split, which chooses between epochs, is held out of the training set.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,15 @@ class Splits:
             f"{len(self.test.labels):,} to test"
         )
         return f"{sizes} ({self.source})"
+
+    def digest(self) -> str:
+        """SHA-256 of what is learnt from and chosen by: other data give another training."""
+        found = hashlib.sha256()
+        for part in (self.train, self.validation):
+            for array in (part.samples, part.labels):
+                found.update(f"{array.dtype} {array.shape}".encode())
+                found.update(np.ascontiguousarray(array).data.cast("B"))
+        return found.hexdigest()
 
 
 def read_splits(

@@ -11,11 +11,11 @@ import onnx
 
 from dcc.compression import compress, describe_recipe
 from dcc.container import Container
-from dcc.files import refuse_same_file
+from dcc.files import check_writable, refuse_same_file
 from dcc.onnx_weights import load_model
 from dcc.passes.options import Recipe
 from dcc.recipes import load_recipe
-from dcc.training.outcome import Finetuning, compiled_accuracy
+from dcc.training.outcome import Finetuning, check_limits, compiled_accuracy
 from dcc.training.torch_extra import require_torch
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def finetune(
     test, scale
         Data to test on; a divisor of the samples.
     epochs
-        Instead of the recipe's: spread over its stages in proportion.
+        In all, instead of the recipe's: spread over its stages in proportion.
     max_drop
         Percentage points of accuracy that may be lost.
     target_ratio
@@ -76,13 +76,17 @@ def finetune(
     Raises
     ------
     DccError
-        PyTorch is missing, an operator cannot be trained (it is named), data, recipe or checkpoint
-        are wrong.
+        PyTorch is missing, an operator cannot be trained (it is named), data, recipe, limits or
+        checkpoint are wrong, or a file could not be written.
     """
     require_torch("training")
     from dcc.training.data import read_splits
     from dcc.training.onnx_training import OnnxTraining
 
+    check_limits(max_drop, target_ratio)
+    for path in (output, checkpoint):
+        if path is not None:
+            check_writable(path)
     if output is not None and not isinstance(model, onnx.ModelProto):
         refuse_same_file(output, model)
     proto = model if isinstance(model, onnx.ModelProto) else load_model(Path(model))
@@ -100,7 +104,7 @@ def finetune(
         container.write(Path(output))
     return Finetuning(
         container=container,
-        recipe=chosen,
+        recipe=training.recipe,
         splits=splits.describe(),
         epochs=training.reports,
         dense_bytes=_size(model),

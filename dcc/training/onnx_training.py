@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dcc.training.data import Splits, to_tensors
 from dcc.training.epoch_report import EpochReport, OnEpoch
 from dcc.training.evaluate import Forward, evaluate
 from dcc.training.loop import Learning
-from dcc.training.settings import training_settings
+from dcc.training.settings import training_settings, with_epochs
 from dcc.training.stages import run_stages
 from dcc.training.torch_graph import TorchGraph, with_weights
 
@@ -32,6 +33,8 @@ class OnnxTraining:
 
     Attributes
     ----------
+    recipe
+        What is run: the recipe that was given, with ``epochs`` in all if that was given.
     dense_validation, dense_accuracy
         Accuracy in percent of the model as it came, on the validation and the test split.
     reports
@@ -43,9 +46,9 @@ class OnnxTraining:
     ) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._graph = TorchGraph(model).to(self._device).eval()
-        self._recipe, self._splits, self._seed = recipe, splits, seed
-        settings = training_settings(recipe.training)
-        self.settings = settings if epochs is None else settings.with_epochs(epochs)
+        self.recipe = replace(recipe, training=with_epochs(recipe.training, epochs))
+        self._splits, self._seed = splits, seed
+        self.settings = training_settings(self.recipe.training)
         self._validation = self._tensors(splits.validation)
         self.dense_validation = evaluate(self._graph, *self._validation).accuracy
         self.dense_accuracy = evaluate(self._graph, *self._tensors(splits.test)).accuracy
@@ -83,7 +86,7 @@ class OnnxTraining:
 
     def _options(self, parameter: str) -> LayerOptions:
         name = self._graph.weight_names[parameter]
-        return self._recipe.for_layer(name, self._graph.operator_types[name])
+        return self.recipe.for_layer(name, self._graph.operator_types[name])
 
     def _tensors(self, data: LabelledData) -> Labelled:
         return to_tensors(data, self._graph.sample_shape, self._device)
@@ -102,17 +105,18 @@ class OnnxTraining:
         """Bytes of the container besides the weights that are trained."""
         model = self._graph.model
         trained = set(self._graph.weight_names.values())
-        sizes = Container.from_model(model, None, describe_recipe(self._recipe)).nbytes()
+        sizes = Container.from_model(model, None, describe_recipe(self.recipe)).nbytes()
         return sizes.total - sum(sizes.tensors[name].total for name in trained)
 
     def _identity(self) -> dict[str, Any]:
         """Say what two trainings must share so that one can go on where the other stopped."""
         model = self._graph.model.SerializeToString(deterministic=True)
-        described = repr(describe_recipe(self._recipe)).encode()
+        described = repr(describe_recipe(self.recipe)).encode()
         return {
             "model": hashlib.sha256(model).hexdigest(),
             "recipe": hashlib.sha256(described).hexdigest(),
-            "training": self.settings.model_dump_json(),
+            "training": self.settings.model_dump(),
             "data": self._splits.describe(),
+            "content of the data": self._splits.digest(),
             "seed": self._seed,
         }

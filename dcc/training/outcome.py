@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from dcc.accuracy import module_accuracy
 from dcc.compilation import compile as compile_model
 from dcc.container import Container
 from dcc.datasets import LabelledData
+from dcc.errors import RecipeError
 from dcc.passes.options import Recipe
 from dcc.runtime import load
 from dcc.training.epoch_report import EpochReport
@@ -92,6 +94,24 @@ class Finetuning:
             **{name: getattr(self, name) for name in names},
             "epochs": [asdict(report) for report in self.epochs],
         }
+
+
+def check_limits(max_drop: float | None, target_ratio: float | None) -> None:
+    """Refuse limits that nothing can hold to.
+
+    Raises
+    ------
+    RecipeError
+        A drop below 0, a ratio that is not above 0, or not a finite number.
+    """
+    if max_drop is not None and not 0 <= max_drop < math.inf:
+        raise RecipeError(
+            f"max_drop is {max_drop:g}; expected the points of accuracy that may be lost, 0 or more"
+        )
+    if target_ratio is not None and not 0 < target_ratio < math.inf:
+        raise RecipeError(
+            f"target_ratio is {target_ratio:g}; expected how many times smaller, above 0"
+        )
 
 
 def compiled_accuracy(container: Container | onnx.ModelProto, data: LabelledData) -> float:

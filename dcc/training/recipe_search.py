@@ -24,6 +24,7 @@ from dcc.recipe_writing import pattern_of
 from dcc.training.data import Splits
 from dcc.training.evaluate import Evaluation
 from dcc.training.layer_choices import LayerChoice, compressed
+from dcc.training.outcome import check_limits
 from dcc.training.sensitivity import Evaluator, LayerSensitivity, Sensitivity, sensitivity_of
 
 LOSS_FLOOR = 1e-5
@@ -120,6 +121,7 @@ def find_recipe(
     """
     if max_drop is None and target_ratio is None:
         raise RecipeError("nothing to search for: give --max-drop, --target-ratio or both")
+    check_limits(max_drop, target_ratio)
     path = _Path(model, evaluator, sensitivity)
     if target_ratio is not None:
         found = path.found(path.reaching(target_ratio, margin))

@@ -12,6 +12,7 @@ from dcc.errors import RecipeError
 Strategy = Literal["magnitude", "splicing", "drop"]
 Schedule = Literal["cubic", "once"]
 StageName = Literal["prune", "retrain", "share"]
+STAGES: tuple[StageName, ...] = ("prune", "retrain", "share")
 
 _Count = Annotated[int, Field(ge=1)]
 _Epochs = Annotated[int, Field(ge=0)]
@@ -117,17 +118,55 @@ class TrainingSettings(_Settings):
         return self.prune.epochs + self.retrain.epochs + self.share.epochs
 
     def with_epochs(self, epochs: int) -> TrainingSettings:
-        """Spread ``epochs`` over the stages in the proportion of this training.
+        """Spread ``epochs``, in all, over the stages in the proportion of this training.
 
-        Each stage that is there keeps one epoch at least, so a few more may come out.
+        Each stage that is there keeps one epoch at least; if there are fewer than stages, the
+        longest stages have one.
+
+        Raises
+        ------
+        RecipeError
+            No stage has epochs, or ``epochs`` is below 1.
         """
-        scale = epochs / max(self.epochs, 1)
+        shares = {name: self.epochs_of(name) for name in STAGES if self.epochs_of(name)}
+        if not shares:
+            raise RecipeError(
+                f"{epochs} epochs have no stage to go to: prune, retrain and share have 'epochs: "
+                "0' in the recipe; give one of them some"
+            )
+        if epochs < 1:
+            raise RecipeError(f"epochs is {epochs}; expected 1 or more in all")
+        spread = _spread(epochs, shares)
         stages = {
-            name: stage.model_copy(update={"epochs": max(round(stage.epochs * scale), 1)})
-            for name in ("prune", "retrain", "share")
-            if (stage := getattr(self, name)).epochs
+            name: getattr(self, name).model_copy(update={"epochs": count})
+            for name, count in spread.items()
         }
         return self.model_copy(update=stages)
+
+
+def with_epochs(stated: Mapping[str, Any], epochs: int | None) -> dict[str, Any]:
+    """Return what a recipe states under ``training``, with ``epochs`` in all instead of its own."""
+    if epochs is None:
+        return dict(stated)
+    settings = training_settings(stated).with_epochs(epochs)
+    stages = {
+        name: {**stated.get(name, {}), "epochs": settings.epochs_of(name)} for name in STAGES
+    }
+    return {**stated, **stages}
+
+
+def _spread(epochs: int, shares: Mapping[StageName, int]) -> dict[StageName, int]:
+    """Divide by largest remainders; what came out empty takes one from what has most."""
+    total = sum(shares.values())
+    spread = {name: epochs * share // total for name, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda name: -(epochs * shares[name] % total))
+    for name in by_remainder[: epochs - sum(spread.values())]:
+        spread[name] += 1
+    for name in sorted(shares, key=lambda name: -shares[name])[:epochs]:
+        if not spread[name]:
+            spread[max(spread, key=lambda each: spread[each])] -= 1
+            spread[name] = 1
+    return spread
 
 
 def training_settings(stated: Mapping[str, Any]) -> TrainingSettings:

@@ -8,9 +8,7 @@ from typing import Any
 from dcc.training.checkpoints import read_checkpoint, write_checkpoint
 from dcc.training.epoch_report import EpochReport, OnEpoch
 from dcc.training.loop import Learning, StageRun
-from dcc.training.settings import StageName
-
-STAGES: tuple[StageName, ...] = ("prune", "retrain", "share")
+from dcc.training.settings import STAGES, StageName
 
 
 def run_stages(

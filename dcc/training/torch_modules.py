@@ -6,7 +6,7 @@ import copy
 import hashlib
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from dcc.training.compressible import CompressibleModel
 from dcc.training.epoch_report import EpochReport, OnEpoch
 from dcc.training.evaluate import Evaluation, Forward
 from dcc.training.loop import Learning, Loss
-from dcc.training.settings import training_settings
+from dcc.training.settings import training_settings, with_epochs
 from dcc.training.stages import run_stages
 
 _OPSET = 17
@@ -133,8 +133,8 @@ def finetune(
         which is seeded for each epoch.
     """
     chosen = load_recipe(recipe)
+    chosen = replace(chosen, training=with_epochs(chosen.training, epochs))
     settings = training_settings(chosen.training)
-    settings = settings if epochs is None else settings.with_epochs(epochs)
     device = next(module.parameters()).device
     types = operator_types(module)
 
@@ -155,7 +155,7 @@ def finetune(
     identity = {
         "module": hashlib.sha256(repr(shapes).encode()).hexdigest(),
         "recipe": hashlib.sha256(repr(describe_recipe(chosen)).encode()).hexdigest(),
-        "training": settings.model_dump_json(),
+        "training": settings.model_dump(),
         "seed": seed,
     }
     path = None if checkpoint is None else Path(checkpoint)
