@@ -130,6 +130,8 @@ def compile(
     check_precision(device, precision)
     if output is not None and not isinstance(source, onnx.ModelProto | Container):
         refuse_same_file(output, source)
+    if output is not None:
+        check_writable(output)
     host = device.accelerator is None
     tuned = None if database is None or not host else look_up(database, device)
     prepared = compressed_module(source, device, recipe, shapes, dump)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,12 +202,8 @@ def recipe_of(described: Mapping[str, Any]) -> Recipe:
 
 def _warn_of_unused(table: WeightTable, recipe: Recipe) -> None:
     """Say which layer settings of a recipe match no weight: most likely a slip of the pen."""
-    names = list(table.onnx_names.values())
-    for pattern, _ in recipe.layers:
-        if not any(pattern == name or re.fullmatch(pattern, name) for name in names):
-            _log.warning(
-                "recipe '%s': layer '%s' matches no weight of the model", recipe.name, pattern
-            )
+    for pattern in recipe.unused_layers(list(table.onnx_names.values())):
+        _log.warning("recipe '%s': layer '%s' matches no weight of the model", recipe.name, pattern)
 
 
 def _import(model: onnx.ModelProto, shapes: Shapes | None) -> ImportedModel:

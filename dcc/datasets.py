@@ -18,6 +18,8 @@ from dcc.tensor_spec import TensorSpec
 # IDX: two zero bytes, a type, the number of dimensions, then each dimension (big-endian).
 _IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _IDX_IMAGE_SCALE = 256.0
+_NPY, _ZIP = b"\x93NUMPY", b"PK"
+"""How files of numpy.save and of numpy.savez begin."""
 
 TEST = ("t10k", "test")
 """How the files of a test split begin."""
@@ -67,16 +69,32 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     InputError
         The file is missing, no ``.npz`` file, or damaged.
     """
+    if Path(path).is_dir():
+        raise InputError(f"'{path}' is a folder; expected an .npz file (numpy.savez)")
     if not Path(path).is_file():
         raise InputError(f"there is no file '{path}'; expected an .npz file (numpy.savez)")
     try:
+        _check_magic(path)
         archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"'{path}' holds one bare array; expected an .npz file")
         with archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"'{path}' is not an .npz file that can be read: {error}") from None
+        objects = "allow_pickle" in str(error)
+        reason = "it holds Python objects; expected arrays of numbers" if objects else error
+        raise InputError(f"'{path}' is not an .npz file that can be read: {reason}") from None
+
+
+def _check_magic(path: str | Path) -> None:
+    """Refuse what numpy would take for pickled objects, and advise to allow."""
+    with Path(path).open("rb") as file:
+        start = file.read(len(_NPY))
+    if start == _NPY:
+        raise InputError(f"'{path}' holds one bare array; expected an .npz file")
+    if not start.startswith(_ZIP):
+        raise InputError(
+            f"'{path}' is not an .npz file: it begins with {start!r}; expected one that "
+            "numpy.savez wrote"
+        )
 
 
 def read_labelled(path: str | Path, scale: float | None = None) -> LabelledData:
@@ -101,6 +119,11 @@ def read_labelled(path: str | Path, scale: float | None = None) -> LabelledData:
         samples, labels = _read_idx_folder(Path(path), TEST)
         default = _IDX_IMAGE_SCALE
     else:
+        if not Path(path).exists():
+            raise InputError(
+                f"there is no file or folder '{path}'; expected an .npz file with x and y, or a "
+                "folder of IDX files"
+            )
         arrays = read_arrays(path)
         if not {"x", "y"} <= set(arrays):
             raise InputError(
@@ -132,8 +155,15 @@ def read_npz_test(path: str | Path, scale: float | None = None) -> LabelledData 
         The file cannot be read, or the two do not fit together.
     """
     arrays = read_arrays(path)
-    if not {"x_test", "y_test"} <= arrays.keys():
+    found = {"x_test", "y_test"} & arrays.keys()
+    if not found:
         return None
+    if len(found) == 1:
+        (missing,) = {"x_test", "y_test"} - found
+        raise InputError(
+            f"'{path}' holds {found.pop()} and no {missing}; expected both, or neither to hold "
+            "test samples out of x and y"
+        )
     divisor = 1.0 if scale is None else scale
     return checked(f"{path}, x_test and y_test", arrays["x_test"], arrays["y_test"], divisor)
 

@@ -49,10 +49,7 @@ def load_model(path: str | Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (OSError, DecodeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ModelError(
-            f"cannot read the ONNX model {path}: {reason}; expected a complete .onnx file"
-        ) from error
+        raise ModelError(_unreadable(path, error)) from error
     if not model.graph.node and not model.graph.output:
         raise ModelError(f"{path} holds no ONNX graph; expected a complete .onnx file")
     _check_not_quantised(model, path)
@@ -180,6 +177,18 @@ def _check_not_quantised(model: onnx.ModelProto, path: Path) -> None:
                 f"{path} is quantised: node {node.name or node.output[0]!r} is a {node.op_type}; "
                 "dcc compresses float weights, so give it the model from before quantisation"
             )
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    from dcc.container import is_container  # which is built on this module
+
+    if path.is_file() and is_container(path):
+        return (
+            f"{path} is a compressed container, expected an ONNX model; "
+            f"'dcc decompress {path} -o {path.with_suffix('.onnx').name}' makes one of it"
+        )
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"cannot read the ONNX model {path}: {reason}; expected a complete .onnx file"
 
 
 def _first_line(error: BaseException) -> str:

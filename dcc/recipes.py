@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     import yaml
 
     from dcc.recipe_schema import RecipeFile
+
+_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+\Z")
 
 
 def load_recipe(source: str | PathLike[str] | Recipe) -> Recipe:
@@ -125,9 +129,10 @@ def _read_file(source: str) -> str:
             raise RecipeError(f"recipe '{source}' cannot be read as text: {error}") from error
     names = sorted(_builtin_names())
     near = difflib.get_close_matches(source, names, n=1)
-    hint = f", did you mean '{near[0]}'?" if near else ""
+    hint = f", did you mean '{near[0]}'?" if near else "."
+    kind = "file" if path.suffix in (".yaml", ".yml") else "recipe"
     raise RecipeError(
-        f"there is no recipe '{source}'{hint} Expected the path of a YAML file or one of: "
+        f"there is no {kind} '{source}'{hint} Expected the path of a YAML file or one of: "
         f"{', '.join(names)}"
     )
 
@@ -136,9 +141,10 @@ def _parse_yaml(text: str, origin: str) -> tuple[Any, dict[tuple[str, ...], int]
     """Parse ``text``; also the line (from 1) of each key by its path of keys."""
     import yaml
 
+    loader = _loader()
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=loader)
+        content = yaml.load(text, Loader=loader)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise RecipeError(f"recipe '{origin}' is not valid YAML: {reason}") from None
@@ -151,6 +157,18 @@ def _parse_yaml(text: str, origin: str) -> tuple[Any, dict[tuple[str, ...], int]
             )
         lines[path] = line
     return content, lines
+
+
+@cache
+def _loader() -> type[yaml.SafeLoader]:
+    """Make a safe loader that reads ``1e-4`` as a number; in YAML 1.1, ``1.0e-4`` alone is one."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+    return Loader
 
 
 def _key_lines(

@@ -7,7 +7,7 @@ is read in ``dcc``; the passes only see these dataclasses.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -91,3 +91,11 @@ class Recipe:
             if pattern == name or re.fullmatch(pattern, name):
                 options = replace(options, **settings)
         return options
+
+    def unused_layers(self, names: Collection[str]) -> list[str]:
+        """Return those keys of ``layers`` that match none of the weights ``names``."""
+        return [
+            pattern
+            for pattern, _ in self.layers
+            if not any(pattern == name or re.fullmatch(pattern, name) for name in names)
+        ]

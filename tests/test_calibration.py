@@ -125,6 +125,18 @@ def test_a_lossless_recipe_changes_nothing(inputs):
         np.testing.assert_array_equal(array_of(tensor), array_of(weight_tensors(model)[name]))
 
 
+def test_inputs_must_be_finite_and_more_than_one(network, caplog):
+    specs = dcc.compile(network).load().inputs
+    broken = np.zeros((5, 192), np.float32)
+    broken[3, 7] = np.inf
+    with pytest.raises(InputError, match=r"'x' holds NaN or infinity at \[3, 7\]; expected finite"):
+        read_batches({"x": broken}, specs)
+    split_batches(read_batches({"x": np.zeros((2, 192))}, specs))
+    assert not caplog.text
+    split_batches(read_batches({"x": np.zeros((1, 192))}, specs))
+    assert "one batch alone is learnt from and measured on" in caplog.text
+
+
 def test_batches(network):
     specs = dcc.compile(network).load().inputs
     assert len(read_batches({"x": np.zeros((5, 192))}, specs)) == 5

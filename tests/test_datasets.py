@@ -1,12 +1,13 @@
 """Reading inputs and labelled data, and drawing random inputs."""
 
 import gzip
+import re
 import struct
 
 import numpy as np
 import pytest
 
-from dcc.datasets import read_arrays, read_labelled, read_test
+from dcc.datasets import read_arrays, read_labelled, read_npz_test, read_test
 from dcc.errors import InputError
 from dcc.random_inputs import random_inputs
 from dcc.tensor_spec import TensorSpec
@@ -106,6 +107,29 @@ def test_no_npz_at_all(tmp_path, content):
         read_arrays(path)
     with pytest.raises(InputError, match="there is no file"):
         read_arrays(tmp_path / "other.npz")
+
+
+def test_what_is_no_npz_is_named(tmp_path):
+    text, objects = tmp_path / "text.npz", tmp_path / "objects.npz"
+    text.write_text("1, 2, 3")
+    np.savez(objects, x=np.array([None, {}], dtype=object))
+    for path, message in (
+        (tmp_path, "is a folder; expected an .npz file"),
+        (text, "is not an .npz file: it begins with b'1, 2, "),
+        (objects, "it holds Python objects; expected arrays of numbers"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)) as refusal:
+            read_arrays(path)
+        assert "allow_pickle" not in str(refusal.value)
+    with pytest.raises(InputError, match=r"there is no file or folder '.*nothing'; expected an"):
+        read_labelled(tmp_path / "nothing")
+
+
+def test_half_a_test_split_is_refused(tmp_path):
+    x, y = np.zeros((4, 2)), np.arange(4)
+    np.savez(tmp_path / "half.npz", x=x, y=y, x_test=x)
+    with pytest.raises(InputError, match="holds x_test and no y_test; expected both"):
+        read_npz_test(tmp_path / "half.npz")
 
 
 def test_a_bare_array_is_no_npz(tmp_path):

@@ -170,6 +170,13 @@ def test_broken_files(tmp_path, damage):
         load_model(path)
 
 
+def test_a_container_is_no_onnx_model(tmp_path):
+    path = tmp_path / "odd.dcz"
+    Container.from_model(odd_model(), {}).write(path)
+    with pytest.raises(ModelError, match=r"compressed container, .* decompress .* -o odd.onnx'"):
+        load_model(path)
+
+
 def test_quantised_models_get_a_clear_answer(tmp_path):
     node = helper.make_node("DequantizeLinear", ["q", "s"], ["y"], name="dq")
     graph = helper.make_graph(

@@ -132,6 +132,21 @@ def test_no_such_recipe():
         load_recipe("sparse90")
 
 
+def test_no_such_file():
+    with pytest.raises(RecipeError, match=r"there is no file './no.yaml'. Expected the path"):
+        load_recipe("./no.yaml")
+
+
+@pytest.mark.parametrize("number", ["1e-1", "1E-1", "1.e-1", ".1e0", "1.0e-1", "+10e-2", "0.1"])
+def test_numbers_with_an_exponent(write, number):
+    assert load_recipe(write(f"global: {{density: {number}}}")).settings == {"density": 0.1}
+
+
+def test_a_quoted_number_is_text(write):
+    with pytest.raises(RecipeError, match="got '1e-1'"):
+        load_recipe(write("global: {density: '1e-1'}"))
+
+
 def test_binary_recipe(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_bytes(b"\xff\xfe\x00")

@@ -246,7 +246,7 @@ def test_a_model_with_nothing_to_compress(tmp_path):
     [
         (("--targets", "hots"), "no target 'hots'; did you mean 'host'"),
         (("--recipe", "deep"), "no recipe 'deep'"),
-        (("--data", "missing.npz"), "no file 'missing.npz'"),
+        (("--data", "missing.npz"), "no file or folder 'missing.npz'"),
         (("--compare", "lossless"), "give --data"),
         (("--objective", "speed"), "'speed' is not one of"),
         (("--json", "no/such/folder/report.json"), "no folder"),

@@ -128,7 +128,7 @@ def test_a_written_recipe_is_read_again(tmp_path):
         assert read.for_layer(name, "Conv") == recipe.for_layer(name, "Conv")
 
 
-def test_command(tmp_path, capsys):
+def test_command(tmp_path, capsys, caplog):
     pytest.importorskip("matplotlib")
     onnx.save(fitted_network(), tmp_path / "m.onnx")
     x, y = hard_samples(600, 0)
@@ -139,6 +139,7 @@ def test_command(tmp_path, capsys):
         "--recipe-output", str(tmp_path / "r.yaml"),
     ]  # fmt: skip
     main_group(arguments, standalone_mode=False)
+    assert "40 validation samples are few: one is 2.50 points" in caplog.text
     assert "compiled module on" in capsys.readouterr().out
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
     content = json.loads((tmp_path / "s.json").read_text())

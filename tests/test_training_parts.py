@@ -1,10 +1,12 @@
 """Masks, shared weights, the entropy penalty and settings: each against a plain numpy meaning."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dcc.errors import RecipeError
-from dcc.passes.options import LayerOptions
+from dcc.passes.options import LayerOptions, Recipe
 from dcc.recipes import load_recipe
 from dcc.training.settings import (
     PruneSettings,
@@ -19,6 +21,7 @@ from dcc.training.compressed_weight import CompressedWeight  # noqa: E402
 from dcc.training.compressible import CompressibleModel  # noqa: E402
 from dcc.training.entropy_penalty import assign, code_bits, index_bits  # noqa: E402
 from dcc.training.masks import density_at, next_mask  # noqa: E402
+from dcc.training.recipe_check import check_layers  # noqa: E402
 
 
 def weight_of(values, **options):
@@ -157,6 +160,43 @@ def test_a_density_of_the_whole_model_is_divided_by_magnitude():
     assert smallest > max(
         weight.latent.detach()[~weight.mask].abs().max() for weight in model.weights.values()
     )
+
+
+def test_weights_that_came_pruned_stay_pruned():
+    """No density in the recipe: zeros of a matrix are a mask, those of a bias are values."""
+    module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 5))
+    with torch.no_grad():
+        module[0].weight[:, ::2] = 0
+        module[0].bias[:] = 0
+    model = CompressibleModel(module, lambda _: LayerOptions())
+    assert list(model.weights) == ["0.weight"]
+    assert model.density == 0.5
+    model.prune(1.0, PruneSettings(strategy="splicing"), generator())
+    model(torch.ones(3, 6)).sum().backward()
+    torch.optim.SGD(module.parameters(), 0.1).step()
+    assert bool((module[0].bias != 0).all())
+    model.weights["0.weight"].settle()
+    assert torch.equal(module[0].weight == 0, torch.arange(6).expand(5, 6) % 2 == 0)
+    untouched = CompressibleModel(module, lambda _: LayerOptions(skip=True))
+    assert not untouched.weights
+    assert untouched.density == 1.0
+
+
+def test_layers_of_a_recipe_that_match_nothing(caplog):
+    module = torch.nn.Linear(3, 2)
+    slip = Recipe("slip", layers=(("wieght", {"bits": 2}), ("w.*", {"bits": 2})))
+
+    def model(recipe):
+        return CompressibleModel(module, lambda name: recipe.for_layer(name, "Gemm"))
+
+    check_layers(slip, ["weight", "bias"], model(slip))
+    assert "recipe 'slip': layer 'wieght' matches no weight that is trained" in caplog.text
+    assert "w.*" not in caplog.text
+    nothing = replace(slip, layers=slip.layers[:1])
+    with pytest.raises(RecipeError, match=r"nothing of this model: .* \(wieght\).* weight, bias;"):
+        check_layers(nothing, ["weight", "bias"], model(nothing))
+    others = replace(nothing, settings={"bits": 4})
+    check_layers(others, ["weight", "bias"], model(others))
 
 
 def test_structures_that_cannot_be_trained_are_refused():

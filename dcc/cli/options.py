@@ -54,7 +54,7 @@ def json_option(command: Command) -> Command:
 
 
 def writable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Callback of options that name a file to write: refuses it before any work is done."""
+    """Refuse a file that cannot be written before any work is done: a callback of options."""
     if value is not None:
         check_writable(value)
     return value

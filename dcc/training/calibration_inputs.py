@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -15,6 +16,8 @@ from dcc.errors import InputError
 from dcc.importer.graph import read_graph
 from dcc.importer.shapes import input_specs
 from dcc.tensor_spec import TensorSpec
+
+_log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 SAMPLES = "x"
@@ -70,9 +73,13 @@ def split_batches(
 ) -> tuple[list[Arrays], list[Arrays]]:
     """Split batches into those to learn from and, spread over all, one in four to measure on.
 
-    A single batch serves as both.
+    A single batch serves as both, which a warning says.
     """
     if len(batches) == 1:
+        _log.warning(
+            "calibration inputs: one batch alone is learnt from and measured on, so that what is "
+            "gained says little; give four or more"
+        )
         return list(batches), list(batches)
     held_out = [index % HELD_OUT == HELD_OUT - 1 for index in range(len(batches))]
     if not any(held_out):
@@ -98,6 +105,11 @@ def _batches(arrays: Arrays, spec: TensorSpec, origin: str) -> npt.NDArray[np.ge
             f"{origin}: '{spec.name}' has shape {list(array.shape)}, the model takes "
             f"{list(spec.shape)}; expected [number of samples, ...] with {size // max(batch, 1)} "
             "elements a sample"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        position = [int(axis[0]) for axis in np.nonzero(~np.isfinite(array))]
+        raise InputError(
+            f"{origin}: '{spec.name}' holds NaN or infinity at {position}; expected finite numbers"
         )
     whole = array.size // size
     return array.reshape(-1)[: whole * size].reshape(whole, *spec.shape).astype(spec.dtype)

@@ -25,7 +25,8 @@ class CompressibleModel:
     module
         Its parameters are the values that learn.
     weights
-        Those that the recipe prunes or shares, by the name of the parameter.
+        Those that the recipe prunes or shares, and those that came pruned and stay so, by the name
+        of the parameter.
     """
 
     def __init__(self, module: nn.Module, options_of: OptionsOf) -> None:
@@ -33,11 +34,8 @@ class CompressibleModel:
         self.weights: dict[str, CompressedWeight] = {}
         for name, parameter in module.named_parameters():
             options = options_of(name)
-            wanted = any(
-                setting is not None
-                for setting in (options.density, options.threshold, options.bits)
-            )
-            if parameter.requires_grad and wanted and not options.skip:
+            wanted = compresses(options) or (not options.skip and _came_pruned(parameter))
+            if parameter.requires_grad and wanted:
                 self.weights[name] = CompressedWeight(name, parameter, options)
         _divide_global_density(self.weights.values())
 
@@ -79,9 +77,9 @@ class CompressibleModel:
 
     @property
     def density(self) -> float:
-        """Connections kept, over all weights that the recipe compresses."""
+        """Connections kept, over all of :attr:`weights`; 1 where there are none."""
         size = sum(weight.latent.numel() for weight in self.weights.values())
-        return sum(weight.kept for weight in self.weights.values()) / max(size, 1)
+        return sum(weight.kept for weight in self.weights.values()) / size if size else 1.0
 
     def projected_bytes(self) -> int:
         """Bytes of the weights in the file as it would be written now."""
@@ -103,6 +101,21 @@ class CompressibleModel:
         self.module.load_state_dict(state["module"])
         for name, weight in self.weights.items():
             weight.load(state["weights"][name])
+
+
+def compresses(options: LayerOptions) -> bool:
+    """Whether these options prune or share a weight."""
+    asked = (options.density, options.threshold, options.bits)
+    stated = any(setting is not None for setting in asked) or options.structure == "n:m"
+    return stated and not options.skip
+
+
+def _came_pruned(parameter: torch.Tensor) -> bool:
+    """Whether zeros of a weight are connections that were removed.
+
+    In a vector, a bias mostly, they are values like others: those of a fresh network are all zero.
+    """
+    return parameter.squeeze().dim() > 1 and bool((parameter.detach() == 0).any())
 
 
 def _divide_global_density(weights: Iterable[CompressedWeight]) -> None:

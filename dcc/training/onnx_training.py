@@ -21,6 +21,7 @@ from dcc.training.data import Splits, to_tensors
 from dcc.training.epoch_report import EpochReport, OnEpoch
 from dcc.training.evaluate import Forward, evaluate
 from dcc.training.loop import Learning
+from dcc.training.recipe_check import check_layers
 from dcc.training.settings import training_settings, with_epochs
 from dcc.training.stages import run_stages
 from dcc.training.torch_graph import TorchGraph, with_weights
@@ -53,6 +54,7 @@ class OnnxTraining:
         self.dense_validation = evaluate(self._graph, *self._validation).accuracy
         self.dense_accuracy = evaluate(self._graph, *self._tensors(splits.test)).accuracy
         self.model = CompressibleModel(self._graph, self._options)
+        check_layers(self.recipe, self._graph.weight_names.values(), self.model)
         self.reports: list[EpochReport] = []
 
     def train(

@@ -6,6 +6,7 @@ pruned. Measured on labelled data that no figure is reported on, without any tra
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,6 +30,10 @@ from dcc.training.torch_graph import BIAS, TorchGraph
 SMALLEST = 16
 """Elements below which a tensor is left alone: it has no bytes to save."""
 SAMPLES = 2000
+FEW_SAMPLES = 200
+"""Below this many validation samples, a warning says so."""
+
+_log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -171,6 +176,14 @@ def sensitivity_of(
     bits: Sequence[int] = BITS,
 ) -> Sensitivity:
     """Measure with an evaluator that is at hand; see :func:`measure_sensitivity`."""
+    if evaluator.samples < FEW_SAMPLES:
+        _log.warning(
+            "%d validation samples are few: one is %.2f points of accuracy, and what is chosen by "
+            "them may lose more on other data; expected %d or more",
+            evaluator.samples,
+            100 / evaluator.samples,
+            FEW_SAMPLES,
+        )
     base = evaluator({})
     tensors = weight_tensors(model)
     types = evaluator.graph.operator_types

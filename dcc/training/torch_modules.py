@@ -26,6 +26,7 @@ from dcc.training.compressible import CompressibleModel
 from dcc.training.epoch_report import EpochReport, OnEpoch
 from dcc.training.evaluate import Evaluation, Forward
 from dcc.training.loop import Learning, Loss
+from dcc.training.recipe_check import check_layers
 from dcc.training.settings import training_settings, with_epochs
 from dcc.training.stages import run_stages
 
@@ -142,6 +143,7 @@ def finetune(
         return chosen.for_layer(name, types[name])
 
     model = CompressibleModel(module, options)
+    check_layers(chosen, types, model)
     learning = Learning(
         model,
         LoaderBatches(loader, device),
