@@ -84,6 +84,16 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"'{path}' is not an .npz file that can be read: {reason}") from None
 
 
+def _labelled_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Read an ``.npz`` file where a folder would do as well."""
+    if not Path(path).exists():
+        raise InputError(
+            f"there is no file or folder '{path}'; expected an .npz file with x and y, or a folder "
+            "of IDX files"
+        )
+    return read_arrays(path)
+
+
 def _check_magic(path: str | Path) -> None:
     """Refuse what numpy would take for pickled objects, and advise to allow."""
     with Path(path).open("rb") as file:
@@ -119,12 +129,7 @@ def read_labelled(path: str | Path, scale: float | None = None) -> LabelledData:
         samples, labels = _read_idx_folder(Path(path), TEST)
         default = _IDX_IMAGE_SCALE
     else:
-        if not Path(path).exists():
-            raise InputError(
-                f"there is no file or folder '{path}'; expected an .npz file with x and y, or a "
-                "folder of IDX files"
-            )
-        arrays = read_arrays(path)
+        arrays = _labelled_arrays(path)
         if not {"x", "y"} <= set(arrays):
             raise InputError(
                 f"'{path}' holds the arrays {', '.join(sorted(arrays)) or 'none'}; "
@@ -154,7 +159,7 @@ def read_npz_test(path: str | Path, scale: float | None = None) -> LabelledData 
     InputError
         The file cannot be read, or the two do not fit together.
     """
-    arrays = read_arrays(path)
+    arrays = _labelled_arrays(path)
     found = {"x_test", "y_test"} & arrays.keys()
     if not found:
         return None

@@ -139,7 +139,7 @@ def test_command(tmp_path, capsys, caplog):
         "--recipe-output", str(tmp_path / "r.yaml"),
     ]  # fmt: skip
     main_group(arguments, standalone_mode=False)
-    assert "40 validation samples are few: one is 2.50 points" in caplog.text
+    assert "38 validation samples are few: one is 2.63 points" in caplog.text
     assert "compiled module on" in capsys.readouterr().out
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
     content = json.loads((tmp_path / "s.json").read_text())

@@ -137,7 +137,7 @@ class TrainingSettings(_Settings):
         if epochs < 1:
             raise RecipeError(f"epochs is {epochs}; expected 1 or more in all")
         spread = _spread(epochs, shares)
-        stages = {
+        stages: dict[str, _Settings] = {
             name: getattr(self, name).model_copy(update={"epochs": count})
             for name, count in spread.items()
         }
