@@ -149,7 +149,9 @@ def with_epochs(stated: Mapping[str, Any], epochs: int | None) -> dict[str, Any]
     if epochs is None:
         return dict(stated)
     settings = training_settings(stated).with_epochs(epochs)
-    stages = {name: {**stated.get(name, {}), "epochs": settings.epochs_of(name)} for name in STAGES}
+    stages: dict[str, Any] = {
+        name: {**stated.get(name, {}), "epochs": settings.epochs_of(name)} for name in STAGES
+    }
     return {**stated, **stages}
 
 
