@@ -151,12 +151,22 @@ def _cross_compiler(triple: str) -> Command:
 def _from_ndk(triple: str) -> Command | None:
     if "android" not in triple:
         return None
+    wrong = []
     for variable in _NDK_VARIABLES:
-        folder = Path(os.environ.get(variable) or "/nonexistent")
-        name = f"{triple}{_ANDROID_LEVEL}-clang++"
-        found = sorted(folder.glob(f"toolchains/llvm/prebuilt/*/bin/{name}"))
+        folder = os.environ.get(variable)
+        if not folder:
+            continue
+        place = f"toolchains/llvm/prebuilt/*/bin/{triple}{_ANDROID_LEVEL}-clang++"
+        found = sorted(Path(folder).glob(place))
         if found:
             return (str(found[0]),)
+        wrong.append((variable, folder, place))
+    if wrong:
+        variable, folder, place = wrong[0]
+        raise TargetError(
+            f"the folder '{folder}' (variable {variable}) is no NDK of Android (it lacks {place}): "
+            f"correct or unset {variable}"
+        )
     return None
 
 

@@ -97,9 +97,14 @@ def test_a_module_for_another_processor_needs_to_be_told_where(arm_module, capsy
     needs_runtime(ARM)
     module, _ = arm_module
     assert main(["run", str(module)]) == 2
-    assert "is compiled for aarch64" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is compiled for aarch64" in said
+    assert "--emulate" in said
+    assert "--rpc" in said
     assert main(["run", str(module), "--emulate"]) in (0, None)
-    assert "y0" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "y0" in shown
+    assert "no latency" in shown
     with pytest.raises(InputError, match="give one"):
         load_for(module, emulate=True, rpc="localhost:1")
 
