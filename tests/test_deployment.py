@@ -109,6 +109,24 @@ def test_a_module_for_another_processor_needs_to_be_told_where(arm_module, capsy
         load_for(module, emulate=True, rpc="localhost:1")
 
 
+def test_many_inputs_go_to_one_process(arm_module, monkeypatch):
+    needs_runtime(ARM)
+    module, feeds = arm_module
+    emulated = EmulatedModule(module)
+    started = []
+    run = emulated._run
+    monkeypatch.setattr(emulated, "_run", lambda command: started.append(command) or run(command))
+    scales = (1, -2, 0.5, 3, 0)
+    many = [{name: np.float32(scale) * value for name, value in feeds.items()} for scale in scales]
+    monkeypatch.setattr("dcc.emulation._MOST_RUNS", 3)
+    answers = list(emulated.each(iter(many)))
+    assert len(started) == 2
+    assert len(answers) == 5
+    for given, found in zip(many[:4], answers, strict=False):
+        for array, alone in zip(found, emulated(given), strict=True):
+            np.testing.assert_array_equal(array, alone)
+
+
 @pytest.fixture
 def server():
     from tvm import rpc
