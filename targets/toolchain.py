@@ -101,12 +101,20 @@ def objects_triple(triple: str) -> str:
     try:
         compiler_for(triple)
     except TargetError:
-        linux = triple.replace("-android", "-gnu")
+        linux = linux_triple(triple)
         if linux == triple:
             raise
         compiler_for(linux)
         return linux
     return triple
+
+
+def linux_triple(triple: str) -> str:
+    """Triple of Linux for the processor of an Android triple; of others, the same.
+
+    Calls and data are alike: kernels, which need ``memset`` at most, run with Linux's C library.
+    """
+    return triple.replace("-android", "-gnu")
 
 
 def archiver_for(triple: str) -> Command:

@@ -265,7 +265,7 @@ def test_unknown_features_are_not_held_against_a_module(sums, monkeypatch):
 
 def test_other_architecture_is_refused(sums, monkeypatch):
     monkeypatch.setattr("dcc.runtime.architecture", lambda: "vax")
-    with pytest.raises(TargetError, match="this machine is vax: .*--emulate"):
+    with pytest.raises(TargetError, match=r"this machine is vax: .*--emulate"):
         load(sums)
 
 

@@ -70,7 +70,7 @@ def run(
 
 
 def _about_time(emulate: bool, rpc: str | None) -> str:
-    """What else is in the time of a run that is not in this process."""
+    """Say what else is in the time of a run that is not in this process."""
     if emulate:
         return ", the emulator and its start included: no latency"
     return "" if rpc is None else ", the network included: no latency"

@@ -29,7 +29,7 @@ def _title(report: Report) -> str:
 
 
 def _interface(report: Report) -> str:
-    """What a module runs on, takes and gives."""
+    """Say what a module runs on, takes and gives."""
     details = report.details
     sides = [
         f"{side}: {', '.join(str(TensorSpec.from_json(spec)) for spec in details.get(side, []))}"
