@@ -72,7 +72,7 @@ def run(
 def _about_time(emulate: bool, rpc: str | None) -> str:
     """Say what else is in the time of a run that is not in this process."""
     if emulate:
-        return ", the emulator and its start included: no latency"
+        return ", with the emulator and its start (the first time its runner is built): no latency"
     return "" if rpc is None else ", the network included: no latency"
 
 
