@@ -82,13 +82,15 @@ def benchmark(
         An unknown opponent, or no model for the opponents.
     ModuleError, ModelError, ContainerError
         A file cannot be read.
+    TargetError
+        This machine cannot run the module.
     """
-    from dcc.codegen.module_file import read_metadata
+    from dcc.runtime import check_runs_here
 
     unknown = [name for name in against if name not in OPPONENTS]
     if unknown:
         raise InputError(f"--against {unknown[0]}: expected any of {', '.join(OPPONENTS)}")
-    metadata = read_metadata(module)
+    metadata = check_runs_here(module).metadata  # before the opponents are built
     specs = [TensorSpec.from_json(spec) for spec in metadata["inputs"]]
     threads = threads or available_processors()
     with tempfile.TemporaryDirectory(prefix="dcc-bench-") as name:

@@ -31,7 +31,8 @@ Outputs: {outputs}.
 ## With Python on the device
 
 ```sh
-pip install numpy apache-tvm=={tvm} deep-compression-compiler
+pip install numpy apache-tvm=={tvm}
+pip install .       # in the source tree of deep-compression-compiler, or: pip install its wheel
 dcc run {name} --input inputs.npz --output outputs.npz
 ```
 

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from dcc.codegen.encoded_tensor import EncodedTensor, EncodingChoices
 
 _ELF = b"\x7fELF"
+_ONNX = b"\x08"
+"""Tag of ``ir_version``, the first field that every writer of ONNX writes."""
+_OTHERS = {
+    "a static library": b"!<arch>\n",
+    "a zip archive (.npz, a wheel, PyTorch)": b"PK\x03\x04",
+    "a numpy array": b"\x93NUMPY",
+}
 
 
 def inspect(path: str | Path) -> Report:
@@ -39,7 +46,23 @@ def inspect(path: str | Path) -> Report:
         return _inspect_container(path)
     if path.suffix == ".so" or _starts_with(path, _ELF):
         return _inspect_module(path)
+    _refuse_others(path)
     return _inspect_onnx(path)
+
+
+def _refuse_others(path: Path) -> None:
+    """Refuse files of other kinds by name, which a reader of ONNX would take for damaged."""
+    for kind, magic in _OTHERS.items():
+        if _starts_with(path, magic):
+            raise ModelError(
+                f"'{path}' is {kind}, which has no layers to show: expected an ONNX model, a .dcz "
+                "container or a module (.so) of 'dcc compile'"
+            )
+    if path.suffix != ".onnx" and not _starts_with(path, _ONNX):
+        raise ModelError(
+            f"'{path}' is of no kind that can be read: expected an ONNX model, a .dcz container or "
+            "a module (.so) of 'dcc compile'"
+        )
 
 
 def layer_of_tensor(name: str, tensor: EncodedTensor) -> LayerReport:

@@ -101,7 +101,7 @@ def import_onnxruntime() -> Any:
     except ImportError as error:
         raise DccError(
             "ONNX Runtime is needed to compare with and is not installed: "
-            "pip install 'deep-compression-compiler[verify]'"
+            "pip install '.[verify]' in dcc's source tree"
         ) from error
     return onnxruntime
 

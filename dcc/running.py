@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,17 @@ class RunnableModule(Protocol):
         self, *inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike]
     ) -> list[npt.NDArray[Any]]:
         """Run the model once."""
+
+
+def each_answer(
+    module: RunnableModule, inputs: Iterable[Mapping[str, npt.ArrayLike]]
+) -> Iterator[list[npt.NDArray[Any]]]:
+    """Run a module on each of ``inputs``: many at once where a run takes long to start."""
+    from dcc.emulation import EmulatedModule
+
+    if isinstance(module, EmulatedModule):
+        return module.each(inputs)
+    return (module(given) for given in inputs)
 
 
 def check_place(metadata: Mapping[str, Any], path: str | Path, place: str) -> None:

@@ -169,8 +169,7 @@ def load(path: str | Path, driver: str | Path | Driver | None = None) -> Module:
     DriverError
         The driver library is missing or lacks a function, or the module has no use for one.
     """
-    module_file = read_module(path)
-    _check(module_file, path)
+    module_file = check_runs_here(path)
     device = open_device(module_file.metadata, path)
     accelerator = _accelerator(path, module_file, driver)
     import tvm_ffi
@@ -231,13 +230,22 @@ def _alias(path: Path) -> Iterator[Path]:
         yield alias
 
 
-def _check(module_file: ModuleFile, path: str | Path) -> None:
-    """Refuse a module that this machine or TVM cannot run."""
+def check_runs_here(path: str | Path) -> ModuleFile:
+    """Read a module, and refuse one that this machine or TVM cannot run.
+
+    Raises
+    ------
+    ModuleError, TargetError
+        As of :func:`load`.
+    """
+    module_file = read_module(path)
     metadata = module_file.metadata
     if module_file.architecture != architecture():
         raise TargetError(
             f"'{path}' is compiled for {module_file.architecture}, this machine is "
-            f"{architecture()}: compile it for a target of this machine (see 'dcc targets')"
+            f"{architecture()}: 'dcc run' and 'dcc verify' take --emulate (under QEMU) and --rpc "
+            "HOST:PORT (on a device); else compile it for a target of this machine (see 'dcc "
+            "targets')"
         )
     present = cpu_features()
     missing = sorted(set(metadata["target"]["features"]) - present) if present is not None else []
@@ -251,6 +259,7 @@ def _check(module_file: ModuleFile, path: str | Path) -> None:
             f"'{path}' was compiled with TVM {metadata['tvm']}, installed is {tvm_version()}: "
             "compile it again or install that version"
         )
+    return module_file
 
 
 def _owned(array: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:

@@ -106,11 +106,7 @@ def deploy_standalone(
             ".dcz that it was compiled from"
         )
     device = _one_core(target if isinstance(target, Target) else get_target(target))
-    if device.gpu is not None:
-        raise TargetError(
-            f"'{device.name}' is a card: a library without a runtime is for processors; "
-            "'dcc compile' makes a module for it"
-        )
+    _check_processor(device)
     objects_triple(device.triple)  # before the work: is there a compiler?
     prepared = compressed_module(model, device, recipe, shapes)
     steps = compilation_steps(prepared.table, device, storage, objective, at_load=False)
@@ -126,6 +122,15 @@ def deploy_standalone(
     )
     _write(interface, kernels, section, device, result)
     return result
+
+
+def _check_processor(target: Target) -> None:
+    kind = "a card" if target.gpu is not None else "an accelerator"
+    if target.gpu is not None or target.accelerator is not None:
+        raise TargetError(
+            f"'{target.name}' is for {kind}: a library without a runtime is for processors alone; "
+            "give one of their targets (see 'dcc targets'), or make a module with 'dcc compile'"
+        )
 
 
 def _one_core(target: Target) -> Target:

@@ -141,7 +141,7 @@ def _check_extra() -> None:
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
         raise TuningError(
-            f"tuning needs {', '.join(missing)}: pip install 'deep-compression-compiler[tune]'"
+            f"tuning needs {', '.join(missing)}: pip install '.[tune]' in dcc's source tree"
         )
 
 

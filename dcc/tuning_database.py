@@ -116,7 +116,10 @@ def look_up(folder: str | PathLike[str], target: Target) -> LookUp:
         note = "" if choice.confirmed else ", not measured again: the search was interrupted"
         candidate = choice.parsed()
         if candidate is None:
-            text = f"tuned: the default is the best of {choice.trials} candidates{note}"
+            best = f"the best of {choice.trials} candidates"
+            if choice.trials == 1:
+                best = "the only candidate tried"
+            text = f"tuned: the default is {best}{note}"
             return Decision(None, text)
         values = str(candidate)
         text = f"tuned: {choice.ratio:.2f}x as fast as the default, {choice.trials} tried{note}"

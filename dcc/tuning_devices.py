@@ -29,7 +29,7 @@ from dcc.targets.cuda_toolchain import find_device_compiler
 from dcc.targets.emulation import emulator_for
 from dcc.targets.processor import cpu_features
 from dcc.targets.target import Target
-from dcc.targets.toolchain import compiler_for
+from dcc.targets.toolchain import compiler_for, linux_triple
 from dcc.tuning_database import (
     LOCAL,
     MCA,
@@ -179,8 +179,9 @@ def _estimated(target: Target) -> dict[str, Any]:
             "cores (see 'dcc targets')"
         )
     find_mca()
-    emulator_for(target.triple)
-    compiler_for(target.triple)
+    triple = linux_triple(target.triple)  # which the kernels are run as
+    emulator_for(triple)
+    compiler_for(triple)
     return estimate_identity(target)
 
 

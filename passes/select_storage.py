@@ -33,6 +33,8 @@ from dcc.targets.target import Target
 
 Objective = Literal["latency", "size", "energy"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+BLOCKS = "blocks"
+"""Storage form of accelerators, which no kernel of a processor or card reads."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="dcc.SelectStorage")
@@ -75,6 +77,11 @@ def check_choice(storage: str, objective: str) -> None:
     CompileError
         There is no such storage form or objective.
     """
+    if storage == BLOCKS:
+        raise CompileError(
+            f"storage form '{BLOCKS}' is for targets with an accelerator (see 'dcc targets'): for "
+            f"others give one of {', '.join(('auto', *FORMS))}"
+        )
     if storage != "auto" and storage not in FORMS:
         expected = ", ".join(("auto", *FORMS))
         raise CompileError(f"unknown storage form '{storage}': expected one of {expected}")

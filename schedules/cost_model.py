@@ -96,8 +96,9 @@ def _windowed(weight: WeightMatrix, shape: LayerShape, target: Target) -> dict[F
 def _dense_kind(shape: LayerShape) -> str:
     if shape.geometry is None:
         return "matmul"
-    depthwise = shape.geometry.groups == shape.geometry.channels > 1
-    return "depthwise" if depthwise else "convolution"
+    if shape.geometry.groups == shape.geometry.channels > 1:
+        return "depthwise"
+    return "pointwise" if shape.geometry.kernel == (1, 1) else "convolution"
 
 
 def _elements(weight: WeightMatrix, shape: LayerShape) -> int:

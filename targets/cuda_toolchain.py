@@ -36,7 +36,7 @@ def find_device_compiler() -> str:
     if chosen == "nvrtc" and not _has_nvrtc():
         raise TargetError(
             "no compiler for CUDA was found: install NVRTC with "
-            "'pip install \"deep-compression-compiler[cuda]\"', or put nvcc on the path"
+            "'pip install \".[cuda]\"' in dcc's source tree, or put nvcc on the path"
         )
     return chosen
 

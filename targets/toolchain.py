@@ -101,12 +101,20 @@ def objects_triple(triple: str) -> str:
     try:
         compiler_for(triple)
     except TargetError:
-        linux = triple.replace("-android", "-gnu")
+        linux = linux_triple(triple)
         if linux == triple:
             raise
         compiler_for(linux)
         return linux
     return triple
+
+
+def linux_triple(triple: str) -> str:
+    """Triple of Linux for the processor of an Android triple; of others, the same.
+
+    Calls and data are alike: kernels, which need ``memset`` at most, run with Linux's C library.
+    """
+    return triple.replace("-android", "-gnu")
 
 
 def archiver_for(triple: str) -> Command:
@@ -151,12 +159,22 @@ def _cross_compiler(triple: str) -> Command:
 def _from_ndk(triple: str) -> Command | None:
     if "android" not in triple:
         return None
+    wrong = []
     for variable in _NDK_VARIABLES:
-        folder = Path(os.environ.get(variable) or "/nonexistent")
-        name = f"{triple}{_ANDROID_LEVEL}-clang++"
-        found = sorted(folder.glob(f"toolchains/llvm/prebuilt/*/bin/{name}"))
+        folder = os.environ.get(variable)
+        if not folder:
+            continue
+        place = f"toolchains/llvm/prebuilt/*/bin/{triple}{_ANDROID_LEVEL}-clang++"
+        found = sorted(Path(folder).glob(place))
         if found:
             return (str(found[0]),)
+        wrong.append((variable, folder, place))
+    if wrong:
+        variable, folder, place = wrong[0]
+        raise TargetError(
+            f"the folder '{folder}' (variable {variable}) is no NDK of Android (it lacks {place}): "
+            f"correct or unset {variable}"
+        )
     return None
 
 

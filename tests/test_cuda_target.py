@@ -112,7 +112,7 @@ def test_the_card_says_what_it_is(monkeypatch):
 
 def test_libraries_without_a_runtime_are_refused(tmp_path):
     model, _ = CASES["gemm"]()
-    with pytest.raises(TargetError, match="'cuda-sm90' is a card"):
+    with pytest.raises(TargetError, match="'cuda-sm90' is for a card"):
         deploy_standalone(model, tmp_path, target="cuda-sm90")
 
 

@@ -97,11 +97,34 @@ def test_a_module_for_another_processor_needs_to_be_told_where(arm_module, capsy
     needs_runtime(ARM)
     module, _ = arm_module
     assert main(["run", str(module)]) == 2
-    assert "is compiled for aarch64" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is compiled for aarch64" in said
+    assert "--emulate" in said
+    assert "--rpc" in said
     assert main(["run", str(module), "--emulate"]) in (0, None)
-    assert "y0" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "y0" in shown
+    assert "no latency" in shown
     with pytest.raises(InputError, match="give one"):
         load_for(module, emulate=True, rpc="localhost:1")
+
+
+def test_many_inputs_go_to_one_process(arm_module, monkeypatch):
+    needs_runtime(ARM)
+    module, feeds = arm_module
+    emulated = EmulatedModule(module)
+    started = []
+    run = emulated._run
+    monkeypatch.setattr(emulated, "_run", lambda command: started.append(command) or run(command))
+    scales = (1, -2, 0.5, 3, 0)
+    many = [{name: np.float32(scale) * value for name, value in feeds.items()} for scale in scales]
+    monkeypatch.setattr("dcc.emulation._MOST_RUNS", 3)
+    answers = list(emulated.each(iter(many)))
+    assert len(started) == 2
+    assert len(answers) == 5
+    for given, found in zip(many[:4], answers, strict=False):
+        for array, alone in zip(found, emulated(given), strict=True):
+            np.testing.assert_array_equal(array, alone)
 
 
 @pytest.fixture

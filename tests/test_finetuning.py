@@ -282,5 +282,5 @@ def test_without_torch_the_extra_is_named(files, capsys, monkeypatch):
         importlib.util, "find_spec", lambda name: None if name == "torch" else found(name)
     )
     assert main(command(files)) == 2
-    assert "deep-compression-compiler[train]" in capsys.readouterr().err
+    assert "pip install '.[train]' in dcc's source tree" in capsys.readouterr().err
     assert not Path(files / "out.dcz").exists()

@@ -53,6 +53,30 @@ def test_table_has_a_line_for_each_layer(capsys):
     assert "code 60, weights 30, rest 10" in out
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "said"),
+    [
+        ("libm.a", b"!<arch>\n/  0", "is a static library, which has no layers .*expected an ONNX"),
+        ("x.npz", b"PK\x03\x04ab", "is a zip archive .*expected an ONNX"),
+        ("notes.txt", b"some text", "is of no kind that can be read: expected an ONNX"),
+        ("empty", b"", "is of no kind that can be read: expected an ONNX"),
+    ],
+)
+def test_files_of_other_kinds(tmp_path, name, start, said):
+    (tmp_path / name).write_bytes(start)
+    with pytest.raises(ModelError, match=said):
+        inspect(tmp_path / name)
+
+
+def test_a_module_says_its_target_and_interface(capsys):
+    spec = {"name": "x", "shape": [1, 4], "dtype": "float32"}
+    details = {"target": {"name": "arm-cortex-a53"}, "inputs": [spec], "outputs": [spec]}
+    print_report(Report("a.so", "module", 100, [], details=details))
+    out = capsys.readouterr().out
+    assert "target arm-cortex-a53; inputs: x" in out
+    assert "outputs: x" in out
+
+
 def test_missing_files(tmp_path):
     with pytest.raises(ModelError, match="no file"):
         inspect(tmp_path / "a.onnx")

@@ -21,6 +21,7 @@ from dcc.schedules.mca.cycles import cycles_of, find_mca
 from dcc.schedules.mca.estimate import estimate_kernel
 from dcc.schedules.tunables import default_tunables
 from dcc.targets.registry import get_target
+from dcc.tuning_devices import Estimates, find_devices
 
 TRIPLE, MODEL = "aarch64-linux-gnu", "neoverse-n1"
 TEXT = """\
@@ -138,6 +139,16 @@ def test_counts_and_answers(form, rows, columns, samples, lanes, gap_bits):
     assert found.arithmetic == pytest.approx(cycles_seen / 2.4)
     if form == "sparse":  # the hottest piece is the loop over steps, or its unrolled body
         assert found.pieces[0].runs in (packed.steps, packed.steps // 2)
+
+
+@pytest.mark.usefixtures("_tools")
+def test_kernels_for_android_run_as_those_of_linux():
+    model, grid = one_layer()
+    x = np.random.default_rng(1).standard_normal((1, 200)).astype(np.float32)
+    found = estimate(model, {"x": x}, "android-arm64", storage="sparse")
+    np.testing.assert_allclose(found.outputs[0], x @ grid, atol=1e-4)
+    devices = find_devices(get_target("android-arm64"), "mca", None, None)
+    assert isinstance(devices, Estimates)
 
 
 def one_layer(rows=48, columns=200, density=0.05):

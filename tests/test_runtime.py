@@ -7,6 +7,7 @@ import pytest
 from small_modules import build_decoding, build_function, build_row_sums
 from tvm import relax
 
+from dcc.benchmarking import benchmark
 from dcc.errors import InputError, ModuleError, TargetError
 from dcc.runtime import load
 from dcc.targets import processor
@@ -264,5 +265,12 @@ def test_unknown_features_are_not_held_against_a_module(sums, monkeypatch):
 
 def test_other_architecture_is_refused(sums, monkeypatch):
     monkeypatch.setattr("dcc.runtime.architecture", lambda: "vax")
-    with pytest.raises(TargetError, match="this machine is vax"):
+    with pytest.raises(TargetError, match=r"this machine is vax: .*--emulate"):
         load(sums)
+
+
+def test_a_module_that_cannot_run_is_refused_before_its_opponents_are_built(sums, monkeypatch):
+    monkeypatch.setattr("dcc.runtime.architecture", lambda: "vax")
+    monkeypatch.setattr("dcc.benchmarking._prepare_opponent", lambda *_: pytest.fail("built"))
+    with pytest.raises(TargetError, match="this machine is vax"):
+        benchmark(sums, "model.onnx")

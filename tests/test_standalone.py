@@ -187,6 +187,8 @@ def test_what_cannot_be_standalone_is_refused(tmp_path, shared_model):
         deploy_standalone(tmp_path / "m.so", tmp_path / "out")
     with pytest.raises(TargetError, match="there is no target"):
         deploy_standalone(tmp_path / "m.onnx", tmp_path / "out", "arm-cortex-m4")
+    with pytest.raises(TargetError, match="'vta-sim' is for an accelerator: a library without a"):
+        deploy_standalone(tmp_path / "m.onnx", tmp_path / "out", "vta-sim")
     silero = shared_model("silero_vad_lstm_op18_ifless.onnx")
     shapes = {"input": (1, 576), "state": (2, 1, 128)}
     with pytest.raises(CompileError, match="deploy it without --standalone"):

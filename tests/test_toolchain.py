@@ -68,6 +68,12 @@ def test_the_ndk_is_found_by_its_folder(monkeypatch, tmp_path):
     assert compiler_for(ANDROID) == (compiler,)
 
 
+def test_a_folder_that_is_no_ndk_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path / "gone"))
+    with pytest.raises(TargetError, match=r"gone' \(variable ANDROID_NDK_HOME\) is no NDK"):
+        compiler_for(ANDROID)
+
+
 def test_objects_for_android_need_no_ndk(monkeypatch, tmp_path):
     with pytest.raises(TargetError, match="package g"):
         objects_triple(ANDROID)

@@ -154,7 +154,7 @@ def test_storage_forms(form, tmp_path):
 def test_sparse_is_refused():
     with pytest.raises(CompileError, match="'sparse' does not exist on the accelerator"):
         dcc.compile(small_network(), target="vta-sim", storage="sparse")
-    with pytest.raises(CompileError, match="unknown storage form 'blocks'"):
+    with pytest.raises(CompileError, match="form 'blocks' is for targets with an accelerator"):
         dcc.compile(small_network(), storage="blocks")
     with pytest.raises(CompileError, match="--calibrate is for targets with an accelerator"):
         dcc.compile(small_network(), calibrate={"x": np.zeros((1, 3, 12, 12), np.float32)})

@@ -1,6 +1,6 @@
 """From a dense model to one that is some forty times smaller, by training between lossy steps.
 
-    pip install 'deep-compression-compiler[train]' scikit-learn
+    pip install '.[train]' scikit-learn        # in the source tree
     python tutorials/02_finetune.py
 
 Two ways: an ONNX file, and a torch module with a loader of your own. The data are scikit-learn's

@@ -1,6 +1,6 @@
 """Train the small convolutional network that ships with dcc, prune it meanwhile, write it as ONNX.
 
-    pip install 'deep-compression-compiler[train]' scikit-learn
+    pip install '.[train]' scikit-learn        # in the source tree
     python tutorials/train_digits.py --output dcc/data
 
 The data are scikit-learn's bundled handwritten digits (1,797 images of 8 x 8 pixels, values 0 to

@@ -65,9 +65,16 @@ std::string Field(const std::string& header, const std::string& key, const std::
   return place == std::string::npos ? "" : header.substr(place);
 }
 
-ffi::Tensor ReadNpy(const std::string& file) {
+std::ifstream Open(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
   if (!stream) throw std::runtime_error("there is no file '" + file + "'");
+  return stream;
+}
+
+bool Ended(std::istream& stream) { return stream.peek() == std::char_traits<char>::eof(); }
+
+// The next array of a file, which may hold several, one behind another.
+ffi::Tensor ReadNpy(std::istream& stream, const std::string& file) {
   unsigned char start[12] = {};
   stream.read(reinterpret_cast<char*>(start), 10);
   if (!stream || std::memcmp(start, "\x93NUMPY", 6) != 0) Fail(file, "is no .npy file");
@@ -108,7 +115,7 @@ ffi::Tensor ReadNpy(const std::string& file) {
   return tensor;
 }
 
-void WriteNpy(const std::string& file, const ffi::Tensor& tensor) {
+void WriteNpy(std::ostream& stream, const std::string& file, const ffi::Tensor& tensor) {
   DLDataType dtype = tensor.dtype();
   const char* name = nullptr;
   for (const TypeName& each : kTypes) {
@@ -123,14 +130,13 @@ void WriteNpy(const std::string& file, const ffi::Tensor& tensor) {
                        "', 'fortran_order': False, 'shape': (" + shape + "), }";
   header.append(63 - (header.size() + 10) % 64, ' ');
   header += '\n';
-  std::ofstream stream(file, std::ios::binary);
   stream.write("\x93NUMPY\x01\x00", 8);
   stream.put(static_cast<char>(header.size() & 0xff));
   stream.put(static_cast<char>(header.size() >> 8));
   stream << header;
   stream.write(static_cast<const char*>(tensor.data_ptr()),
                static_cast<std::streamsize>(ffi::GetDataSize(tensor)));
-  stream.close();
+  stream.flush();
   if (!stream) throw std::runtime_error("cannot write '" + file + "'");
 }
 
@@ -194,34 +200,55 @@ Options ReadOptions(int count, char** arguments) {
   return options;
 }
 
-void Run(const Options& options) {
-  ffi::Module machine = VirtualMachine(options.module);
-  ffi::Function main_function = Get(machine, "main");
-  std::vector<ffi::Any> inputs;
-  for (const std::string& file : options.inputs) inputs.emplace_back(ReadNpy(file));
+// Of the calls that follow each first one, for -n.
+void PrintMedian(std::vector<double> times) {
+  if (times.empty()) return;
+  std::sort(times.begin(), times.end());
+  std::printf("median of %zu runs: %.4f ms\n", times.size(), times[times.size() / 2]);
+}
+
+std::vector<ffi::Tensor> Call(const ffi::Function& function, const std::vector<ffi::Any>& inputs,
+                              int repeats, std::vector<double>* times) {
   std::vector<ffi::AnyView> views(inputs.begin(), inputs.end());
   ffi::Any result;
   auto call = [&] {
-    main_function.CallPacked(views.data(), static_cast<int32_t>(views.size()), &result);
+    function.CallPacked(views.data(), static_cast<int32_t>(views.size()), &result);
   };
   call();
-  std::vector<double> times;
-  for (int number = 0; number < options.repeats; ++number) {
+  for (int number = 0; number < repeats; ++number) {
     auto begin = std::chrono::steady_clock::now();
     call();
     std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - begin;
-    times.push_back(elapsed.count());
+    times->push_back(elapsed.count());
   }
-  if (!times.empty()) {
-    std::sort(times.begin(), times.end());
-    std::printf("median of %d runs: %.4f ms\n", options.repeats, times[times.size() / 2]);
-  }
-  std::vector<ffi::Tensor> tensors = Results(result);
-  for (size_t number = 0; number < tensors.size(); ++number) {
-    std::string file = options.folder + "/output_" + std::to_string(number) + ".npy";
-    WriteNpy(file, tensors[number]);
-    std::printf("%s\n", file.c_str());
-  }
+  return Results(result);
+}
+
+// Runs the model once for each array of the first input's file; outputs go the same way.
+void Run(const Options& options) {
+  ffi::Module machine = VirtualMachine(options.module);
+  ffi::Function main_function = Get(machine, "main");
+  std::vector<std::ifstream> files;
+  for (const std::string& file : options.inputs) files.push_back(Open(file));
+  std::vector<std::ofstream> outputs;
+  std::vector<std::string> names;
+  std::vector<double> times;
+  do {
+    std::vector<ffi::Any> inputs;
+    for (size_t number = 0; number < files.size(); ++number) {
+      inputs.emplace_back(ReadNpy(files[number], options.inputs[number]));
+    }
+    std::vector<ffi::Tensor> tensors = Call(main_function, inputs, options.repeats, &times);
+    for (size_t number = 0; number < tensors.size(); ++number) {
+      if (number == outputs.size()) {
+        names.push_back(options.folder + "/output_" + std::to_string(number) + ".npy");
+        outputs.emplace_back(names.back(), std::ios::binary);
+      }
+      WriteNpy(outputs[number], names[number], tensors[number]);
+    }
+  } while (!files.empty() && !Ended(files[0]));
+  PrintMedian(times);
+  for (const std::string& name : names) std::printf("%s\n", name.c_str());
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ def write_roofline(reports: Sequence[OperationReport], path: str | Path, title: 
         from matplotlib.figure import Figure
     except ImportError:
         raise DccError(
-            "the plot needs matplotlib: pip install 'deep-compression-compiler[train]'"
+            "the plot needs matplotlib: pip install '.[train]' in dcc's source tree"
         ) from None
     timing = VTA.timing
     peak = 2 * BLOCK * BLOCK * timing.megahertz * 1e-3

@@ -65,7 +65,15 @@ def run(
     rows = [_summary(name, array) for name, array in arrays.items()]
     columns = ("name", "dtype", "shape", "min", "mean", "max", "largest_at")
     write_json(json_file, {"outputs": [dict(zip(columns, row, strict=True)) for row in rows]})
-    print_table(f"{module}: {time_text(seconds)} ms", ("output", *columns[1:]), rows, left=3)
+    title = f"{module}: {time_text(seconds)} ms{_about_time(emulate, rpc)}"
+    print_table(title, ("output", *columns[1:]), rows, left=3)
+
+
+def _about_time(emulate: bool, rpc: str | None) -> str:
+    """Say what else is in the time of a run that is not in this process."""
+    if emulate:
+        return ", with the emulator and its start (the first time its runner is built): no latency"
+    return "" if rpc is None else ", the network included: no latency"
 
 
 def _save(path: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dcc.cli.console import print_table, size_text
 from dcc.layer_report import PARTS, LayerReport, Report
+from dcc.tensor_spec import TensorSpec
 
 _COLUMNS = ("layer", "shape", "density", "bits", *PARTS, "ratio", "form", "why")
 
@@ -13,6 +14,8 @@ def print_report(report: Report) -> None:
     rows = [_row(layer) for layer in report.layers]
     print_table(_title(report), _COLUMNS, rows, left=2)
     print(_sums(report))
+    if "target" in report.details:
+        print(_interface(report))
     kernels = report.details.get("kernels", {})
     if kernels:
         print_table(
@@ -23,6 +26,16 @@ def print_report(report: Report) -> None:
 def _title(report: Report) -> str:
     kinds = {"onnx": "ONNX model", "container": "container", "module": "module"}
     return f"{report.path}: {kinds[report.kind]}, {len(report.layers)} weight tensors"
+
+
+def _interface(report: Report) -> str:
+    """Say what a module runs on, takes and gives."""
+    details = report.details
+    sides = [
+        f"{side}: {', '.join(str(TensorSpec.from_json(spec)) for spec in details.get(side, []))}"
+        for side in ("inputs", "outputs")
+    ]
+    return "; ".join((f"target {details['target'].get('name', 'unknown')}", *sides))
 
 
 def _row(layer: LayerReport) -> tuple[str, ...]:

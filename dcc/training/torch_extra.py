@@ -7,7 +7,7 @@ import importlib.util
 from dcc.errors import DccError
 
 INSTALL = (
-    "pip install 'deep-compression-compiler[train]' "
+    "pip install '.[train]' in dcc's source tree "
     "(without a GPU add --extra-index-url https://download.pytorch.org/whl/cpu)"
 )
 

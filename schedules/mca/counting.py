@@ -22,7 +22,7 @@ import numpy.typing as npt
 from dcc.errors import CompileError
 from dcc.schedules.mca.assembly import AssemblyFunction
 from dcc.targets.emulation import emulator_for
-from dcc.targets.toolchain import run_compiler
+from dcc.targets.toolchain import linux_triple, run_compiler
 
 Array = npt.NDArray[np.generic]
 _COUNTER = """\
@@ -78,6 +78,8 @@ def count_blocks(
         What its pointers point to.
     results
         Numbers of the arguments that it writes.
+    triple
+        Of its code; Android's runs as Linux's.
 
     Raises
     ------
@@ -86,6 +88,7 @@ def count_blocks(
     CompileError
         The program failed.
     """
+    triple = linux_triple(triple)
     emulator = emulator_for(triple)
     arrays = [np.ascontiguousarray(array) for array in arguments]
     blocks = len(function.blocks)
