@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from dcc.tensor_spec import TensorSpec
 
 _THREADS = "TVM_NUM_THREADS"
 _MOST_SECONDS = 1800
-_MOST_RUNS, _MOST_BYTES = 500, 64 << 20
-"""Runs and bytes of inputs that one process gets: its start is nothing beside them."""
+_MOST_RUNS, _MOST_BYTES, _LONG_ENOUGH = 500, 64 << 20, 60
+"""Runs, bytes of inputs and about how many seconds of work one process gets: its start is nothing
+beside them."""
 
 
 class EmulatedModule:
@@ -63,15 +65,23 @@ class EmulatedModule:
     def each(
         self, inputs: Iterable[Mapping[str, npt.ArrayLike]]
     ) -> Iterator[list[npt.NDArray[Any]]]:
-        """Run the model on each of ``inputs``, hundreds in one process; errors as of a call."""
+        """Run the model on each of ``inputs``, hundreds in one process; errors as of a call.
+
+        The first runs alone: it shows how many a process can take.
+        """
         waiting: list[list[npt.NDArray[Any]]] = []
+        most = 1
         for given in inputs:
             self._arrays.fill((given,))
             waiting.append([array.copy() for array in self._arrays.arrays])
-            size = sum(array.nbytes for array in waiting[0])
-            if len(waiting) >= max(1, min(_MOST_RUNS, _MOST_BYTES // max(size, 1))):
-                yield from self._answers(waiting)
-                waiting = []
+            if len(waiting) >= most:
+                begin = time.perf_counter()
+                answers = self._answers(waiting)
+                each = (time.perf_counter() - begin) / len(waiting)
+                yield from answers
+                size = sum(array.nbytes for array in waiting[0])
+                limits = (_MOST_RUNS, _MOST_BYTES // max(size, 1), int(_LONG_ENOUGH / each))
+                most, waiting = max(1, min(limits)), []
         if waiting:
             yield from self._answers(waiting)
 

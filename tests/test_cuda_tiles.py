@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import tvm
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T
 
+from dcc.schedules.cuda import tensor_core
 from dcc.schedules.cuda.gemm_tile import GemmTile
 from dcc.schedules.cuda.sizes import BlockSizes
 from dcc.schedules.cuda.tensor_tile import LOST_BITS, TensorTile, parts_of
 from dcc.schedules.cuda.tiles import default_tile, in_tiles
 from dcc.schedules.layer_shape import LayerShape
+from dcc.schedules.weight_reader import argument
 from dcc.targets.registry import get_target
 
 GPU = get_target("cuda-sm90").gpu
@@ -48,10 +54,21 @@ def test_halves_need_one_part():
     assert parts_of(every[np.isfinite(every)]) == 1
 
 
+@functools.cache
+def rounding():
+    """The kernel's rounding of four values, for the processor."""
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("main")
+        x, y = argument("x", (4,), "float32"), argument("y", (4,), "float32")
+        with T.serial(0, 4) as place:
+            T.buffer_store(y, tensor_core.nearest(x[place]), [place])
+    return tvm.compile(builder.get(), "llvm")
+
+
 def nearest(values):
-    """Round as the kernel does, in numpy."""
-    kept = np.uint32(0xFFFFFFFF ^ ((1 << LOST_BITS) - 1))
-    return ((values.view(np.uint32) + np.uint32(1 << (LOST_BITS - 1))) & kept).view(np.float32)
+    result = tvm.runtime.empty((4,), "float32")
+    rounding()(tvm.runtime.tensor(values), result)
+    return result.numpy()
 
 
 finite = st.floats(2.0**-60, 2.0**60, width=32)
@@ -61,6 +78,7 @@ finite = st.floats(2.0**-60, 2.0**60, width=32)
 def test_three_products_are_nearly_single_precision(a, b):
     """What is left out of a product of two values in two parts each is below 2^-20 of it."""
     large_a, large_b = nearest(a), nearest(b)
+    assert parts_of(large_a) == parts_of(large_b) == 1
     small_a, small_b = a - large_a, b - large_b
     # Tensor cores cut the small parts to TF32.
     cut = np.uint32(0xFFFFFFFF ^ ((1 << LOST_BITS) - 1))

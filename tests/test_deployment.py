@@ -120,11 +120,15 @@ def test_many_inputs_go_to_one_process(arm_module, monkeypatch):
     many = [{name: np.float32(scale) * value for name, value in feeds.items()} for scale in scales]
     monkeypatch.setattr("dcc.emulation._MOST_RUNS", 3)
     answers = list(emulated.each(iter(many)))
-    assert len(started) == 2
+    assert len(started) == 3  # the first alone, three, the rest
     assert len(answers) == 5
     for given, found in zip(many[:4], answers, strict=False):
         for array, alone in zip(found, emulated(given), strict=True):
             np.testing.assert_array_equal(array, alone)
+    started.clear()
+    monkeypatch.setattr("dcc.emulation._LONG_ENOUGH", 0)  # as of a model that takes minutes
+    assert len(list(emulated.each(iter(many)))) == 5
+    assert len(started) == 5
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import click
 from dcc.cli.options import (
     common_options,
     json_option,
+    output_option,
     parse_shapes,
     precision_option,
-    writable,
 )
 
 STORAGE_FORMS = ("auto", "dense", "codebook", "sparse", "huffman", "blocks")
@@ -18,14 +18,7 @@ OBJECTIVES = ("latency", "size", "energy")
 
 @click.command("compile")
 @click.argument("source", metavar="MODEL.onnx|MODEL.dcz")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="OUT.so",
-    callback=writable,
-    help="The module to write.",
-)
+@output_option("OUT.so", "The module to write.")
 @click.option("--target", default="host", show_default=True, help="Device; see 'dcc targets'.")
 @click.option(
     "--recipe",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dcc.cli.options import common_options, json_option, parse_shapes, writable
+from dcc.cli.options import common_options, json_option, output_option, parse_shapes
 
 if TYPE_CHECKING:
     from dcc.training.calibration import Calibration
@@ -14,14 +14,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", metavar="MODEL.onnx")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="OUT.dcz",
-    callback=writable,
-    help="The container to write.",
-)
+@output_option("OUT.dcz", "The container to write.")
 @click.option(
     "--recipe",
     default="lossless",

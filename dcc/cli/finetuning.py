@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dcc.cli.options import common_options, json_option, writable
+from dcc.cli.options import common_options, json_option, output_option, writable
 
 if TYPE_CHECKING:
     from dcc.training.epoch_report import EpochReport
@@ -23,14 +23,7 @@ if TYPE_CHECKING:
     metavar="DATA",
     help="Folder of IDX files (train- and t10k-), or an .npz file with x and y.",
 )
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="OUT.dcz",
-    callback=writable,
-    help="The container to write.",
-)
+@output_option("OUT.dcz", "The container to write.")
 @click.option(
     "--recipe",
     metavar="NAME_OR_YAML",

@@ -53,6 +53,13 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
+def output_option(metavar: str, text: str) -> Callable[[Command], Command]:
+    """Add ``-o FILE``, which has to be given; ``text`` says what is written there."""
+    return click.option(
+        "-o", "--output", required=True, metavar=metavar, callback=writable, help=text
+    )
+
+
 def writable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Refuse a file that cannot be written before any work is done: a callback of options."""
     if value is not None:

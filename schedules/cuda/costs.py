@@ -1,8 +1,9 @@
 """Nanoseconds of kernels of thread blocks, fitted to the layers of ``benchmarks/layers.py``.
 
 Measured on an H200 were products: one sample in every form, 64 samples in the forms sparse and
-huffman. Products in tiles are counted, see ``tile``. Lookups and recurrences were not measured:
-their figures rank the forms by how a thread reads them.
+huffman, and products in tiles of 8, 32 and 64 samples, whose share of the card's peak ``tile`` and
+its heirs have. Lookups, recurrences and convolutions were not measured: their figures rank the
+forms by how a thread reads them.
 """
 
 from __future__ import annotations

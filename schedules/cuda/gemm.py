@@ -26,6 +26,7 @@ from dcc.schedules.cuda.blocks import assign, barrier, each, launch
 from dcc.schedules.cuda.gemm_tile import GemmTile
 from dcc.schedules.cuda.tile import GROUP, Tile
 from dcc.schedules.cuda.tile_loads import CodeLoads, GridLoads, Loads
+from dcc.schedules.cuda.tile_place import place_of
 from dcc.schedules.epilogue import Epilogue
 from dcc.schedules.weight_reader import Expr, allocate, argument, bind
 
@@ -91,15 +92,8 @@ class _Block:
     ) -> None:
         """Compute the tile of the block and store it, to ``parts`` where columns are split."""
         tile = self.tile
-        rest = tir.floordiv(self.block, tile.sample_tiles)
-        # Blocks of the same rows follow each other: the cache has the weight for all but the first.
-        sample_tile = tir.floormod(self.block, tile.sample_tiles)
-        self.first_sample = bind("first_sample", sample_tile * tile.block_samples)
-        self.first_row = bind("first_row", tir.floormod(rest, tile.row_tiles) * tile.block_rows)
-        self.split = bind("split", tir.floordiv(rest, tile.row_tiles))
-        first = bind("first_step", self.split * tile.steps)
-        depths = max(-(-tile.columns // tile.depth), 1)
-        steps = bind("steps", tir.min(depths - first, tile.steps))
+        self.place = place_of(tile, self.block)
+        first, steps = self.place.first_step, self.place.steps
         samples, rows = self._loads(x)
         self._clear()
         for loads in (samples, rows):
@@ -122,10 +116,9 @@ class _Block:
     def _loads(self, x: tir.Buffer) -> tuple[Loads, Loads]:
         """Make the loads of both operands, and allocate their shared memory."""
         tile, thread = self.tile, self.thread
-        samples = GridLoads(
-            "samples", x, tile, self.first_sample, tile.block_samples, tile.sample_stride, thread
-        )
-        operands = ("rows", self.first_row, tile.block_rows, tile.row_stride)
+        first, lines, stride = self.place.first_sample, tile.block_samples, tile.sample_stride
+        samples = GridLoads("samples", x, tile, first, lines, stride, thread)
+        operands = ("rows", self.place.first_row, tile.block_rows, tile.row_stride)
         name, first, lines, stride = operands
         if self.packed.form == "dense":
             values = self.arrays["values"]
@@ -169,18 +162,18 @@ class _Block:
     def _store(self, y: tir.Buffer, parts: tir.Buffer | None, epilogue: Epilogue) -> None:
         """Store the sums of the thread, those that are inside."""
         tile = self.tile
-        sample = self.first_sample + (
+        sample = self.place.first_sample + (
             tir.floordiv(self.thread, tile.row_threads) * tile.thread_samples
         )
         lane = tir.floormod(self.thread, tile.row_threads) * GROUP
         whole = parts is not None and tile.rows % GROUP == 0
         for group in range(tile.thread_rows // GROUP):
-            first = bind("row", self.first_row + lane + group * tile.row_threads * GROUP)
+            first = bind("row", self.place.first_row + lane + group * tile.row_threads * GROUP)
             for m in range(tile.thread_samples):
                 at = m * tile.thread_rows + group * GROUP
                 line = bind("sample", sample + m)
                 if parts is not None:
-                    line_of_parts = (self.split * tile.samples + line) * tile.rows
+                    line_of_parts = (self.place.split * tile.samples + line) * tile.rows
                 if whole:
                     with T.If(tir.And(line < tile.samples, first < tile.rows)), T.Then():
                         place = tir.Ramp(line_of_parts + first, 1, GROUP)

@@ -47,11 +47,7 @@ class BlockSizes:
 
     def tile(self, default: GemmTile | TensorTile) -> GemmTile | TensorTile:
         """Change the sizes of ``default`` that are given, those that it has."""
-        of_threads, of_warps = (
-            ("thread_rows", "row_threads"),
-            ("warps", "row_fragments", "resident"),
-        )
-        names = (*(of_threads if isinstance(default, GemmTile) else of_warps), "depth")
+        names = (*(OF_THREADS if isinstance(default, GemmTile) else OF_WARPS), "depth")
         given = {name: getattr(self, name) for name in names}
         changed = {name: value for name, value in given.items() if value is not None}
         tile = replace(default, split=1, **changed)

@@ -40,6 +40,7 @@ from dcc.schedules.cuda.tensor_tile import (
     THREAD_COLUMNS,
     TensorTile,
 )
+from dcc.schedules.cuda.tile_place import place_of
 from dcc.schedules.epilogue import Epilogue
 from dcc.schedules.weight_reader import Expr, allocate, argument, bind
 
@@ -88,15 +89,8 @@ class _Block:
     ) -> None:
         """Compute the tile of the block and store it, to ``parts`` where columns are split."""
         tile = self.tile
-        rest = tir.floordiv(self.block, tile.sample_tiles)
-        # Blocks of the same rows follow each other: the cache has the weight for all but the first.
-        sample_tile = tir.floormod(self.block, tile.sample_tiles)
-        self.first_sample = bind("first_sample", sample_tile * tile.block_samples)
-        self.first_row = bind("first_row", tir.floormod(rest, tile.row_tiles) * tile.block_rows)
-        self.split = bind("split", tir.floordiv(rest, tile.row_tiles))
-        first = bind("first_step", self.split * tile.steps)
-        depths = max(-(-tile.columns // tile.depth), 1)
-        steps = bind("steps", tir.min(depths - first, tile.steps))
+        self.place = place_of(tile, self.block)
+        first, steps = self.place.first_step, self.place.steps
         core = MmaCore if self.instructions else SharedCore
         self.core: TensorCore = core(tile.warps, self.thread)
         self.inputs, self.weight = self._inputs(x), self._weight()
@@ -107,7 +101,7 @@ class _Block:
         self.last = bind("last_part", 2 * (first + steps) - 1)
         self._load(2 * first)
         self.weight.keep()
-        self.inputs.put(0)
+        self.inputs.store(0)
         self._load(2 * first + 1)
         barrier()
         with T.serial(0, steps) as step:
@@ -115,7 +109,7 @@ class _Block:
                 self._multiply(half)
                 # What was asked for half a step ago has arrived meanwhile.
                 self.weight.keep()
-                self.inputs.put(1 - half)
+                self.inputs.store(1 - half)
                 self._load(2 * (first + step) + half + 2)
                 barrier()
         self._store(y, parts, epilogue)
@@ -123,12 +117,12 @@ class _Block:
     def _inputs(self, x: tir.Buffer) -> InputLoads:
         """Make the loads of the samples."""
         tile = self.tile
-        where = (tile, self.first_sample, tile.block_samples, 0, self.thread)
+        where = (tile, self.place.first_sample, tile.block_samples, 1, self.thread)
         return InputLoads("samples", x, *where, in_order=self.instructions)
 
     def _weight(self) -> WeightLoads:
         """Make the loads of the weight."""
-        operands = (self.tile, self.first_row, self.thread, self.instructions)
+        operands = (self.tile, self.place.first_row, self.thread, self.instructions)
         if self.packed.form == "dense":
             return ValueLoads(self.arrays["values"], *operands)
         codes, codebook = self.arrays["codes"], self.arrays["codebook"]
@@ -198,20 +192,20 @@ class _Block:
 
     def _store(self, y: tir.Buffer, parts: tir.Buffer | None, epilogue: Epilogue) -> None:
         """Store the sums of the thread, those that are inside."""
-        tile = self.tile
+        tile, first_sample = self.tile, self.place.first_sample
         warp = tir.floordiv(self.thread, 32) * (FRAGMENT_ROWS * tile.row_fragments)
         for m in range(tile.row_fragments):
             for lower in range(2):
                 below = m * FRAGMENT_ROWS + lower * (FRAGMENT_ROWS // 2)
-                row = bind("row", self.first_row + warp + below + self.group)
+                row = bind("row", self.place.first_row + warp + below + self.group)
                 for n in range(tile.sample_fragments):
                     for odd in range(2):
                         at = (m * tile.sample_fragments + n) * SUMS + 2 * lower + odd
-                        sample = self.first_sample + n * FRAGMENT_SAMPLES + 2 * self.quad + odd
+                        sample = first_sample + n * FRAGMENT_SAMPLES + 2 * self.quad + odd
                         inside = tir.And(sample < tile.samples, row < tile.rows)
                         with T.If(inside), T.Then():
                             if parts is not None:
-                                line = (self.split * tile.samples + sample) * tile.rows
+                                line = (self.place.split * tile.samples + sample) * tile.rows
                                 assign(parts, self.sums[at], line + row)
                             else:
                                 value = epilogue.apply(self.sums[at], row, str(y.ty.dtype))

@@ -17,7 +17,7 @@ from dcc.codegen.code_grid import code_width, codes_per_word
 from dcc.schedules.cuda.blocks import assign, barrier, each, load_in_order, shared
 from dcc.schedules.cuda.tensor_core import ROW_VALUES, Fragments, nearest
 from dcc.schedules.cuda.tensor_tile import FRAGMENT_ROWS, GROUP_COLUMNS, THREAD_COLUMNS, TensorTile
-from dcc.schedules.cuda.tile_loads import GridLoads, take
+from dcc.schedules.cuda.tile_loads import GridLoads, lines_of
 from dcc.schedules.weight_reader import Expr, allocate, bind
 
 FLOAT = "float32"
@@ -52,7 +52,7 @@ class InputLoads(GridLoads):
     def open(self) -> None:
         """Allocate shared memory and registers."""
         assert isinstance(self.tile, TensorTile)
-        self.open_source()
+        self.lines_of_source = lines_of(self.source, self.tile, self.in_order)
         parts, size = range(self.tile.input_parts), self.depth * self.lines
         self.halves = [
             [shared(f"{self.name}_{half}_{part}", size, FLOAT) for part in parts]
@@ -64,20 +64,15 @@ class InputLoads(GridLoads):
         """Where the columns of a group start, of a sample."""
         return (group * self.lines + sample) * GROUP_COLUMNS
 
-    def put(self, half: int) -> None:
-        """Put what was loaded last into shared memory."""
-        self.parts = self.halves[half]
-        for turn in range(self.turns):
-            place = turn * self.tile.threads + self.thread
-            line = tir.floordiv(place, self.each_line)
-            column = tir.floormod(place, self.each_line) * self.width
-            group, within = tir.floordiv(column, GROUP_COLUMNS), tir.floormod(column, GROUP_COLUMNS)
-            first = bind("place", self.place(group, line) + within)
-            if (turn + 1) * self.tile.threads <= self.lines * self.each_line:
-                self._store(turn, first)
-                continue
-            with T.If(place < self.lines * self.each_line), T.Then():
-                self._store(turn, first)
+    def store(self, half: Expr | int) -> None:
+        """Put what was loaded last into the buffers of a half, a number."""
+        self.parts = self.halves[int(half)]
+        super().store(half)
+
+    def _place(self, half: Expr | int, line: Expr, column: Expr) -> Expr:
+        """Where a column of a line stands in the buffers of its half."""
+        group, within = tir.floordiv(column, GROUP_COLUMNS), tir.floormod(column, GROUP_COLUMNS)
+        return self.place(group, line) + within
 
     def _store(self, turn: int, first: Expr) -> None:
         if self.width == 1:
@@ -95,10 +90,6 @@ class InputLoads(GridLoads):
             assign(self.held, self.held[each_at] - self.larger[number], each_at)
         T.buffer_store(self.parts[0], self.larger[tir.Ramp(0, 1, self.width)], [to])
         T.buffer_store(self.parts[1], self.held[at], [to])
-
-    def _take(self, at: int, place: Expr) -> None:
-        """Load neighbours to registers."""
-        take(self.held, at, self.flat, place, self.width, self.in_order)
 
     def _registers(self) -> tir.Buffer:
         self.larger = allocate("larger_parts", (self.width,), FLOAT)
@@ -186,28 +177,14 @@ class ValueLoads(WeightLoads):
     def _open(self) -> None:
         count = self.tile.groups * len(self.rows) * THREAD_COLUMNS
         self.held = allocate("held_rows", (count,), FLOAT)
-        size = self.tile.rows * self.tile.columns
-        dtype = str(self.source.ty.dtype)
-        self.flat = T.decl_buffer((size,), dtype, data=self.source.data)
+        self.lines = lines_of(self.source, self.tile, self.in_order)
 
     def _load(self, turn: int, row: Expr, column: Expr) -> None:
         columns = self.tile.columns
-        whole = columns % THREAD_COLUMNS == 0
-        width = THREAD_COLUMNS if whole else 1
+        width = THREAD_COLUMNS if columns % THREAD_COLUMNS == 0 else 1
         for number in range(0, THREAD_COLUMNS, width):
             place, to = row * columns + column + number, turn * THREAD_COLUMNS + number
-            if self.tile.columns and self.tile.columns % self.tile.depth == 0:
-                self._take(place, to, width)
-                continue
-            with T.If(column + number < self.tile.columns):
-                with T.Then():
-                    self._take(place, to, width)
-                with T.Else():
-                    for each_to in range(to, to + width):
-                        assign(self.held, 0.0, each_to)
-
-    def _take(self, place: Expr, to: int, width: int) -> None:
-        take(self.held, to, self.flat, place, width, self.in_order)
+            self.lines.load(self.held, to, place, column + number, width)
 
     def _value(self, turn: int, number: int) -> Expr:
         return self.held[turn * THREAD_COLUMNS + number]

@@ -79,10 +79,11 @@ class Tile(ABC):
     @property
     def steps(self) -> int:
         """Parts of ``depth`` columns of a block."""
-        return -(-self._depths // self.split)
+        return -(-self.depths // self.split)
 
     @property
-    def _depths(self) -> int:
+    def depths(self) -> int:
+        """Parts of ``depth`` columns of the product."""
         return max(-(-self.columns // self.depth), 1)
 
     @property
@@ -129,9 +130,8 @@ AnyTile = TypeVar("AnyTile", bound=Tile)
 
 def with_split(tile: AnyTile, split: int) -> AnyTile:
     """Split the columns of ``tile``, so that no block is without any."""
-    depths = max(-(-tile.columns // tile.depth), 1)
-    steps = -(-depths // max(min(split, depths), 1))
-    return replace(tile, split=-(-depths // steps))
+    steps = -(-tile.depths // max(min(split, tile.depths), 1))
+    return replace(tile, split=-(-tile.depths // steps))
 
 
 def best_split(tile: AnyTile, gpu: Gpu) -> AnyTile:

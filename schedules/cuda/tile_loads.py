@@ -21,16 +21,50 @@ from dcc.schedules.weight_reader import Expr, allocate, bind
 FLOAT = "float32"
 
 
-def take(
-    target: tir.Buffer, at: int, source: tir.Buffer, place: Expr, width: int, in_order: bool = False
-) -> None:
-    """Load ``width`` neighbours to registers."""
-    there = place if width == 1 else tir.Ramp(place, 1, width)
-    if in_order and load_in_order(target, at, source, [there]):
-        return
-    kind = FLOAT if width == 1 else f"{FLOAT}x{width}"
-    to = tir.const(at, "int32") if width == 1 else tir.Ramp(at, 1, width)
-    T.buffer_store(target, tir.Cast(kind, source[there]), [to])
+@dataclass(frozen=True)
+class Lines:
+    """Values in memory, line by line, that a thread loads to registers.
+
+    Attributes
+    ----------
+    values
+        All of them, as an array of one axis.
+    tile
+        Has the columns of a line; those behind the last one are loaded as zeros.
+    in_order
+        Whether loads are CUDA's instructions, see ``load_in_order``.
+    """
+
+    values: tir.Buffer
+    tile: Tile
+    in_order: bool
+
+    def load(self, target: tir.Buffer, at: int, place: Expr, column: Expr, width: int) -> None:
+        """Load ``width`` neighbours from ``place`` on, which is a ``column``, to ``target``."""
+        if self.tile.columns and self.tile.columns % self.tile.depth == 0:
+            self._load(target, at, place, width)
+            return
+        with T.If(column < self.tile.columns):
+            with T.Then():
+                self._load(target, at, place, width)
+            with T.Else():
+                for each_at in range(at, at + width):
+                    assign(target, 0.0, each_at)
+
+    def _load(self, target: tir.Buffer, at: int, place: Expr, width: int) -> None:
+        there = place if width == 1 else tir.Ramp(place, 1, width)
+        if self.in_order and load_in_order(target, at, self.values, [there]):
+            return
+        kind = FLOAT if width == 1 else f"{FLOAT}x{width}"
+        to = tir.const(at, "int32") if width == 1 else tir.Ramp(at, 1, width)
+        T.buffer_store(target, tir.Cast(kind, self.values[there]), [to])
+
+
+def lines_of(source: tir.Buffer, tile: Tile, in_order: bool = False) -> Lines:
+    """Declare an operand (lines, columns, ...) as an array of one axis."""
+    count = int(source.ty.shape[0]) * tile.columns
+    values = T.decl_buffer((count,), str(source.ty.dtype), data=source.data)
+    return Lines(values, tile, in_order)
 
 
 @dataclass
@@ -93,18 +127,22 @@ class Loads(ABC):
             inside = tir.min(line, int(self.source.ty.shape[0]) - 1)
             self._load(turn, bind("line", inside), bind("column", here))
 
-    def store(self, half: Expr) -> None:
+    def store(self, half: Expr | int) -> None:
         """Put what was loaded last into a half of the shared memory."""
         for turn in range(self.turns):
             place = turn * self.tile.threads + self.thread
             line = tir.floordiv(place, self.each_line)
-            column = half * self.tile.depth + tir.floormod(place, self.each_line) * self.width
-            first = bind("place", column * self.stride + line)
+            column = tir.floormod(place, self.each_line) * self.width
+            first = bind("place", self._place(half, line, column))
             if (turn + 1) * self.tile.threads <= self.lines * self.each_line:
                 self._store(turn, first)
                 continue
             with T.If(place < self.lines * self.each_line), T.Then():
                 self._store(turn, first)
+
+    def _place(self, half: Expr | int, line: Expr, column: Expr) -> Expr:
+        """Where a column of a line stands in shared memory."""
+        return (half * self.tile.depth + column) * self.stride + line
 
     @abstractmethod
     def _registers(self) -> tir.Buffer:
@@ -132,31 +170,13 @@ class GridLoads(Loads):
         return allocate(f"held_{self.name}", (self.turns * self.width,), FLOAT)
 
     def _load(self, turn: int, line: Expr, column: Expr) -> None:
-        place, at = line * self.tile.columns + column, turn * self.width
-        if self.tile.columns and self.tile.columns % self.tile.depth == 0:
-            self._take(at, place)
-            return
-        with T.If(column < self.tile.columns):
-            with T.Then():
-                self._take(at, place)
-            with T.Else():
-                for each_at in range(at, at + self.width):
-                    assign(self.held, 0.0, each_at)
-
-    def _take(self, at: int, place: Expr) -> None:
-        """Load neighbours to registers."""
-        take(self.held, at, self.flat, place, self.width)
+        place = line * self.tile.columns + column
+        self.lines_of_source.load(self.held, turn * self.width, place, column, self.width)
 
     def open(self) -> None:
         """Allocate shared memory and registers."""
         super().open()
-        self.open_source()
-
-    def open_source(self) -> None:
-        """Declare the operand as an array of one axis."""
-        count = int(self.source.ty.shape[0]) * self.tile.columns
-        dtype = str(self.source.ty.dtype)
-        self.flat = T.decl_buffer((count,), dtype, data=self.source.data)
+        self.lines_of_source = lines_of(self.source, self.tile)
 
     def _store(self, turn: int, first: Expr) -> None:
         for number in range(self.width):
